@@ -1,0 +1,53 @@
+/*
+ * The operator's side: a Unix socket that takes one command a line, and the table of commands behind it. Control
+ * thread only.
+ */
+#ifndef ADMIN_ADMIN_H
+#define ADMIN_ADMIN_H
+
+#include "balancer/routing.h"
+#include "core/config.h"
+#include "core/err.h"
+#include "core/events.h"
+#include "core/worker.h"
+#include "health/health.h"
+#include "migration/migration.h"
+#include "proxy/proxy.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct event_base;
+struct admin;
+
+/* One service as the commands see it; all borrowed. */
+struct admin_service {
+    const char *name;
+    const struct config_service *config;
+    struct routing *routing;
+    struct proxy_service *proxy;
+    struct health *health; /* NULL: no checks */
+    struct migration *migration;
+};
+
+struct admin_options {
+    struct event_base *base;
+    const char *socket_path;
+    uint32_t mode;
+    const struct config *config;
+    struct worker_pool *pool;
+    struct proxy *proxy;
+    struct events_ring *events;
+    const struct admin_service *services; /* borrowed; the array may be replaced with admin_set_services */
+    size_t services_len;
+    uint64_t started_us; /* monotonic */
+};
+
+/* Binds the socket (a stale one is replaced, one that is in use is ERR_EXISTS) and serves. */
+MUST_CHECK int admin_create(const struct admin_options *options, struct admin **out, struct err_text *err);
+void admin_destroy(struct admin *admin);
+
+/* The reference of all commands (Markdown), from the table. Owned by the caller. */
+char *admin_reference(void);
+
+#endif

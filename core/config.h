@@ -1,0 +1,146 @@
+/*
+ * The configuration as typed values, and how a file becomes one. What may stand in a file, its type, unit, range,
+ * default and text is one table (core/settings_table.c); reading, checking, `show settings` and docs/settings.md all come
+ * from it. Pure except for reading the file. Any thread; a struct config is immutable once loaded.
+ */
+#ifndef CORE_CONFIG_H
+#define CORE_CONFIG_H
+
+#include "core/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum config_assign { CONFIG_ASSIGN_CONNECTION, CONFIG_ASSIGN_CLIENT };
+enum config_balance {
+    CONFIG_BALANCE_ROUND_ROBIN,
+    CONFIG_BALANCE_WEIGHTED,
+    CONFIG_BALANCE_LEAST_LATENCY,
+    CONFIG_BALANCE_LEAST_CONNECTIONS,
+    CONFIG_BALANCE_HASH
+};
+enum config_health_type { CONFIG_HEALTH_NONE, CONFIG_HEALTH_TCP };
+enum config_ramp_shape { CONFIG_RAMP_LINEAR, CONFIG_RAMP_EXPONENTIAL };
+enum config_commit { CONFIG_COMMIT_AUTO, CONFIG_COMMIT_MANUAL };
+
+struct config_backend {
+    char *name;    /* default: the address text */
+    char *address; /* as written: IPv4, [IPv6], host:port, unix:path (relative paths already made absolute) */
+    uint32_t weight;
+    bool backup;
+    unsigned line; /* where it stands in the file */
+};
+
+struct config_health {
+    enum config_health_type type;
+    uint64_t interval_us;
+    uint64_t timeout_us;
+    uint32_t rise, fall;
+};
+
+struct config_group {
+    char *name;
+    enum config_balance balance;
+    struct config_health health;
+    struct config_backend *backends;
+    size_t backends_len;
+    unsigned line;
+};
+
+struct config_step {
+    uint32_t share_bp;
+    uint64_t hold_us;
+};
+
+struct config_ramp {
+    bool present;
+    uint32_t from_bp, to_bp;
+    uint64_t over_us;
+    uint64_t tick_us; /* how often the share moves */
+    enum config_ramp_shape shape;
+};
+
+struct config_migration {
+    bool present;
+    struct config_step *steps;
+    size_t steps_len;
+    struct config_ramp ramp; /* exactly one of steps and ramp */
+    struct {
+        uint64_t timeout_us;
+    } drain;
+    enum config_commit commit;
+};
+
+struct config_service {
+    char *name;
+    char **listen; /* as written; relative unix paths made absolute */
+    size_t listen_len;
+    enum config_assign assign;
+    struct {
+        uint32_t ipv4, ipv6;
+    } client_prefix;  /* bits of the client address that decide with assign = "client" and balance = "hash" */
+    char *salt;       /* default: the service name */
+    uint32_t retries; /* connect attempts after the first */
+    bool fallback;    /* during a migration: a group that cannot serve hands over to the other */
+    struct {
+        uint64_t connect_us, idle_us, half_close_us;
+    } timeouts;
+    struct config_group *groups;
+    size_t groups_len;
+    struct config_migration migration;
+    unsigned line;
+};
+
+struct config {
+    char *path;          /* of the file, absolute; NULL when loaded from text */
+    uint32_t workers;    /* 0: one per CPU */
+    uint64_t spin_us;    /* 0: never look before sleeping */
+    char *state_dir;
+    uint64_t shutdown_timeout_us;
+    struct {
+        char *socket;
+        uint32_t mode;
+    } admin;
+    struct {
+        char *level, *format;
+    } log;
+    struct config_service *services;
+    size_t services_len;
+};
+
+/* One finding. line 0: not tied to a line. */
+struct config_error {
+    unsigned line;
+    char *text;   /* "services.web.groups.old.health: unknown setting "intreval" (did you mean "interval"?)" */
+    char *source; /* that line of the file, without its end; NULL when there is none */
+};
+
+struct config_errors {
+    struct config_error *list; /* in order of line */
+    size_t len;
+    char *path; /* as given by the caller */
+};
+
+/*
+ * Reads and checks a file. Finds every error at once. On success returns 0 and *out owned by the caller (config_destroy).
+ * On failure *out is untouched, the code is ERR_SYSTEM (cannot be read) or ERR_INVALID, and errors holds at least one entry. errors
+ * must be freed with config_errors_clear in either case.
+ */
+MUST_CHECK int config_load(const char *path, struct config **out, struct config_errors *errors);
+/* As config_load, from memory; base_dir: what relative paths count from (NULL: as they are). */
+MUST_CHECK int config_load_text(const char *text, const char *base_dir, struct config **out,
+                                struct config_errors *errors);
+void config_destroy(struct config *config);
+void config_errors_clear(struct config_errors *errors);
+/* Writes the findings as operators see them: "PATH:LINE: TEXT" and the source line below. Returns the text (owned by the
+ * caller) or NULL without memory. */
+char *config_errors_format(const struct config_errors *errors);
+
+/* `show settings`: every setting in force, one "path = value  # default: …" a line, from the table. Owned by the
+ * caller, NULL without memory. */
+char *config_show(const struct config *config);
+/* The reference (Markdown) from the table. Owned by the caller. */
+char *config_reference(void);
+
+#endif

@@ -1,0 +1,57 @@
+/*
+ * Structured log lines (logfmt or JSON). A call formats into a bounded queue and returns; one writer thread does the
+ * write(2), so a stuck disk or terminal never blocks a worker: lines that find the queue full are dropped and counted, and the
+ * count is written as soon as there is room. Values are escaped: a peer's bytes cannot forge a line. Any thread.
+ */
+#ifndef CORE_LOG_H
+#define CORE_LOG_H
+
+#include "core/err.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
+enum log_format { LOG_FORMAT_LOGFMT, LOG_FORMAT_JSON };
+enum log_kind { LOG_KIND_END, LOG_KIND_TEXT, LOG_KIND_UINT, LOG_KIND_INT, LOG_KIND_DOUBLE };
+
+struct log_field {
+    const char *key; /* static storage; letters, digits, underscore */
+    enum log_kind kind;
+    union {
+        const char *text; /* borrowed for the call; NULL is written as empty */
+        uint64_t uint;
+        int64_t sint;
+        double real;
+    };
+};
+
+#define LOG_TEXT(k, v) ((struct log_field){.key = (k), .kind = LOG_KIND_TEXT, .text = (v)})
+#define LOG_UINT(k, v) ((struct log_field){.key = (k), .kind = LOG_KIND_UINT, .uint = (v)})
+#define LOG_INT(k, v) ((struct log_field){.key = (k), .kind = LOG_KIND_INT, .sint = (v)})
+#define LOG_DOUBLE(k, v) ((struct log_field){.key = (k), .kind = LOG_KIND_DOUBLE, .real = (v)})
+
+/*
+ * log_line(LOG_LEVEL_WARN, "backend is down", LOG_TEXT("service", name), LOG_UINT("failures", n));
+ * The message is a fixed text; what varies goes into fields.
+ */
+#define log_line(level, message, ...)                                                                        \
+    do {                                                                                                     \
+        if ((level) >= log_threshold()) {                                                                    \
+            log_write((level), (message),                                                                    \
+                      (const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){.kind = LOG_KIND_END}});         \
+        }                                                                                                    \
+    } while (0)
+
+/* Starts the writer thread on fd (borrowed). Before it, and after log_stop, lines go straight to standard error. */
+MUST_CHECK int log_start(int fd, enum log_level level, enum log_format format, struct err_text *err);
+/* Writes what is queued (waits at most one second) and ends the thread. */
+void log_stop(void);
+void log_set_level(enum log_level level);
+enum log_level log_threshold(void);
+/* Lines dropped since the start because the queue was full. */
+uint64_t log_dropped(void);
+void log_write(enum log_level level, const char *message, const struct log_field *fields);
+const char *log_level_name(enum log_level level);
+
+#endif

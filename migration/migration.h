@@ -1,0 +1,101 @@
+/*
+ * The migration of one service: drives the state machine (migration/machine.h, pure) on the control thread, keeps the
+ * journal, sets the share in routing. Order of effects: towards new, the journal first (fsync), then routing; towards
+ * old, routing first, then the journal.
+ */
+#ifndef MIGRATION_MIGRATION_H
+#define MIGRATION_MIGRATION_H
+
+#include "balancer/routing.h"
+#include "core/config.h"
+#include "core/err.h"
+#include "core/events.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct event_base;
+struct journal;
+struct migration;
+
+#define MIGRATION_PHASES(X)                                                                                  \
+    X(IDLE, "idle")                                                                                          \
+    X(PREFLIGHT, "preflight")                                                                                \
+    X(RAMPING, "ramping")                                                                                    \
+    X(PAUSED, "paused")                                                                                      \
+    X(DRAINING, "draining")                                                                                  \
+    X(AWAITING_COMMIT, "awaiting-commit")                                                                    \
+    X(COMPLETED, "completed")                                                                                \
+    X(ROLLING_BACK, "rolling-back")                                                                          \
+    X(ROLLED_BACK, "rolled-back")
+
+enum migration_phase {
+#define MIGRATION_ENUM(name, text) MIGRATION_##name,
+    MIGRATION_PHASES(MIGRATION_ENUM)
+#undef MIGRATION_ENUM
+        MIGRATION_PHASE_COUNT
+};
+
+const char *migration_phase_name(enum migration_phase phase);
+
+/* Who asked and why; part of every event and journal line. Borrowed for the call; reason may be NULL. */
+struct migration_asker {
+    const char *actor; /* "operator:alice", "plan", "restart" */
+    const char *reason;
+};
+
+struct migration_status {
+    enum migration_phase phase;
+    char id[96];            /* "web-1"; empty before the first migration */
+    char reason[256];       /* why it is in this phase or what it waits for; empty when there is nothing to say */
+    uint32_t active;        /* group indices; target ROUTING_NONE when idle and none could be meant */
+    uint32_t target;
+    uint32_t share_bp;      /* in force */
+    uint32_t live_share_bp; /* of the connections open now */
+    uint32_t step, steps;   /* step counts from 1; 0 before the first. A ramp counts as its number of ticks */
+    uint64_t step_left_us;  /* until the next step, CLOCK_NEVER when it waits for something else */
+    uint64_t eta_us;        /* until completed if nothing holds it up, CLOCK_NEVER when unknown */
+    bool detached;          /* the journal cannot be written: the ramp is frozen */
+};
+
+struct migration_options {
+    struct event_base *base;              /* borrowed, as are all the rest */
+    struct routing *routing;
+    const struct config_service *config;
+    struct journal *journal;              /* shared by all services */
+    struct events_ring *events;
+    /* Closes the connections still open on a group (end of a drain). May be NULL in tests. */
+    void (*close_group)(void *context, uint32_t group);
+    void *context;
+};
+
+/* Takes up where the journal stops for this service: active group, share, phase, step, hold time already served, runtime
+ * weights and operator states. Publishes the routing. */
+MUST_CHECK int migration_create(const struct migration_options *options, struct migration **out, struct err_text *err);
+void migration_destroy(struct migration *migration);
+
+/* The verbs of the operator. Each returns 0, or a negative code with err saying why not and which command would help; a
+ * refusal changes nothing. */
+/* target NULL: the only other group, or the one named by the last migration; ambiguous is refused. from_share_bp: begin at the first
+ * step not below it; 0: from the start. */
+MUST_CHECK int migration_start(struct migration *m, const char *target, uint32_t from_share_bp,
+                               const struct migration_asker *who, struct err_text *err);
+MUST_CHECK int migration_share(struct migration *m, uint32_t share_bp, const struct migration_asker *who,
+                               struct err_text *err);
+MUST_CHECK int migration_pause(struct migration *m, const struct migration_asker *who, struct err_text *err);
+MUST_CHECK int migration_resume(struct migration *m, const struct migration_asker *who, struct err_text *err);
+MUST_CHECK int migration_skip(struct migration *m, const struct migration_asker *who, struct err_text *err);
+MUST_CHECK int migration_abort(struct migration *m, const struct migration_asker *who, struct err_text *err);
+MUST_CHECK int migration_commit(struct migration *m, const struct migration_asker *who, struct err_text *err);
+
+/* Runtime changes that must outlive a restart go through here too: routing, publish, journal, event. */
+MUST_CHECK int migration_set_weight(struct migration *m, struct backend *backend, uint32_t weight,
+                                    const struct migration_asker *who, struct err_text *err);
+MUST_CHECK int migration_set_admin(struct migration *m, struct backend *backend, enum backend_admin admin,
+                                   const struct migration_asker *who, struct err_text *err);
+
+void migration_read(const struct migration *m, struct migration_status *out);
+/* True in completed, rolled-back, paused, idle: what `wait` waits for. */
+bool migration_is_settled(const struct migration *m);
+
+#endif
