@@ -1,6 +1,6 @@
 /*
- * The operator's side: a Unix socket that takes one command a line, and the table of commands behind it. Control
- * thread only.
+ * The operator's side: a Unix socket that takes one command a line, and the table of commands behind it.
+ * Control thread only.
  */
 #ifndef ADMIN_ADMIN_H
 #define ADMIN_ADMIN_H

@@ -1,12 +1,13 @@
 /*
- * Routing of one service: its groups and backends, what is known of them, the split between old and new, and the choice
- * of a backend for a connection. Two halves that never wait for each other:
+ * Routing of one service: its groups and backends, what is known of them, the split between old and new, and
+ * the choice of a backend for a connection. Two halves that never wait for each other:
  *
- *   control thread   routing_set_*() change the model; routing_publish() builds an immutable view and swaps it in
- *   workers          routing_view() reads the present view; routing_pick() chooses and returns a lease
+ *   control thread   routing_set_*() change the model; routing_publish() builds an immutable view and swaps
+ * it in workers          routing_view() reads the present view; routing_pick() chooses and returns a lease
  *
- * A view is valid until the end of the loop turn in which it was read. A backend lives as long as the model knows it or a
- * lease is out. Pure: no socket, no event loop; time, randomness and the worker's number are arguments.
+ * A view is valid until the end of the loop turn in which it was read. A backend lives as long as the model
+ * knows it or a lease is out. Pure: no socket, no event loop; time, randomness and the worker's number are
+ * arguments.
  *
  *     routing ──owns──▶ groups ──own──▶ backend (counted: model + leases)
  *        └──publishes──▶ view ──borrows──▶ backend        lease ──counted──▶ backend
@@ -25,10 +26,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ROUTING_NONE UINT32_MAX      /* "no group" */
+#define ROUTING_NONE UINT32_MAX /* "no group" */
 #define ROUTING_WEIGHT_MAX 65535u
-#define ROUTING_NAME_MAX 128u        /* bytes of a group's or backend's name with NUL; longer is ERR_RANGE */
-#define ROUTING_ATTEMPTS_MAX 16u     /* backends that one connection may try */
+#define ROUTING_NAME_MAX 128u    /* bytes of a group's or backend's name with NUL; longer is ERR_RANGE */
+#define ROUTING_ATTEMPTS_MAX 16u /* backends that one connection may try */
 
 struct routing;
 struct routing_view;
@@ -62,16 +63,18 @@ struct routing_spec {
     unsigned workers;
     const struct routing_group_spec *groups; /* the first is active until told otherwise */
     size_t groups_len;
-    /* How a replaced view is disposed of once no worker reads it: retire(context, ptr, destroy) must call destroy(ptr) on the
-     * control thread when every worker has ended its present turn. NULL: at once (tests with one thread). */
+    /* How a replaced view is disposed of once no worker reads it: retire(context, ptr, destroy) must call
+     * destroy(ptr) on the control thread when every worker has ended its present turn. NULL: at once (tests
+     * with one thread). */
     void (*retire)(void *context, void *ptr, void (*destroy)(void *ptr));
     void *retire_context;
 };
 
-/* ---- control thread ------------------------------------------------------------------------------------------- */
+/* ---- control thread
+ * ------------------------------------------------------------------------------------------- */
 
-/* Copies what it needs of spec. Publishes a first view (all backends UNKNOWN, which is usable; share 0). Errors: ERR_NOMEM,
- * ERR_INVALID (no group), ERR_EXISTS (a name twice), ERR_RANGE. */
+/* Copies what it needs of spec. Publishes a first view (all backends UNKNOWN, which is usable; share 0).
+ * Errors: ERR_NOMEM, ERR_INVALID (no group), ERR_EXISTS (a name twice), ERR_RANGE. */
 MUST_CHECK int routing_create(const struct routing_spec *spec, struct routing **out, struct err_text *err);
 /* No worker may read it any more; leases must have been released. */
 void routing_destroy(struct routing *routing);
@@ -85,8 +88,8 @@ uint32_t routing_find_group(const struct routing *routing, const char *name);
 size_t routing_backends(const struct routing *routing, size_t group);
 struct backend *routing_backend_at(const struct routing *routing, size_t group, size_t index);
 struct backend *routing_find_backend(const struct routing *routing, size_t group, const char *name);
-/* Backends of the group that new connections could go to now: state and admin allow it, weight above 0. Backups count only when
- * no other is usable. */
+/* Backends of the group that new connections could go to now: state and admin allow it, weight above 0.
+ * Backups count only when no other is usable. */
 size_t routing_usable(const struct routing *routing, size_t group);
 /* Connections open on the group now (leases out). */
 uint64_t routing_open(const struct routing *routing, size_t group);
@@ -103,7 +106,8 @@ void routing_set_state(struct routing *routing, struct backend *backend, enum ba
 void routing_set_admin(struct routing *routing, struct backend *backend, enum backend_admin admin);
 void routing_set_weight(struct routing *routing, struct backend *backend, uint32_t weight);
 
-/* Builds the view and puts it in force for the next pick on any worker. ERR_NOMEM: the old view stays, call again. */
+/* Builds the view and puts it in force for the next pick on any worker. ERR_NOMEM: the old view stays, call
+ * again. */
 MUST_CHECK int routing_publish(struct routing *routing, struct err_text *err);
 
 /* A backend as the control thread sees it. */
@@ -120,46 +124,48 @@ void backend_read(const struct backend *backend, struct stats_backend_reading *o
 const char *backend_state_name(enum backend_state state);
 const char *backend_admin_name(enum backend_admin admin);
 
-/* ---- workers -------------------------------------------------------------------------------------------------- */
+/* ---- workers
+ * -------------------------------------------------------------------------------------------------- */
 
 /* The view in force. One acquire load. Valid until this loop turn ends. */
 const struct routing_view *routing_view(const struct routing *routing);
 
-/* One connection's way through the balancer. Zeroed by the caller before the first pick, then passed to each pick of the
- * same connection: it remembers the group decided on and the backends that failed. */
+/* One connection's way through the balancer. Zeroed by the caller before the first pick, then passed to each
+ * pick of the same connection: it remembers the group decided on and the backends that failed. */
 struct routing_attempts {
-    uint32_t group;                                 /* decided by the first pick; set by routing_pick */
-    uint8_t count;                                  /* picks made */
+    uint32_t group; /* decided by the first pick; set by routing_pick */
+    uint8_t count;  /* picks made */
     bool decided;
     const struct backend *tried[ROUTING_ATTEMPTS_MAX]; /* only compared, never followed */
 };
 
 struct routing_pick_input {
     unsigned worker;
-    struct addr_ip client;       /* family 0 (Unix peer): assign = "client" falls back to connection counting */
+    struct addr_ip client; /* family 0 (Unix peer): assign = "client" falls back to connection counting */
     uint64_t now_us;
     struct random_state *random;
 };
 
 /* A claim on a backend. Plain data; moved with the connection, released exactly once. */
 struct lease {
-    struct backend *backend;      /* counted */
-    struct stats_backend *stats;  /* this worker's counters of it */
+    struct backend *backend;     /* counted */
+    struct stats_backend *stats; /* this worker's counters of it */
     uint32_t group;
-    bool spilled;                 /* serves a connection that belonged to the other group */
+    bool spilled; /* serves a connection that belonged to the other group */
     bool in_turn;
 };
 
 /*
- * Chooses a backend: the group by the split on the first pick of a connection, then a backend of it that was not tried;
- * when none is left and fallback is set and a migration runs, one of the other group. Returns 0 with *lease filled, or
- * ERR_UNAVAILABLE. Never allocates, locks or loops without bound.
+ * Chooses a backend: the group by the split on the first pick of a connection, then a backend of it that was
+ * not tried; when none is left and fallback is set and a migration runs, one of the other group. Returns 0
+ * with *lease filled, or ERR_UNAVAILABLE. Never allocates, locks or loops without bound.
  */
 MUST_CHECK int routing_pick(const struct routing_view *view, const struct routing_pick_input *input,
                             struct routing_attempts *attempts, struct lease *lease);
 
-/* Gives the claim back. An outcome below 0 means the connection ended in order, else one of enum stats_error, which is counted.
- * connect errors are reported here too, before the next pick. now_us feeds the strategies. */
+/* Gives the claim back. An outcome below 0 means the connection ended in order, else one of enum stats_error,
+ * which is counted. connect errors are reported here too, before the next pick. now_us feeds the strategies.
+ */
 void lease_release(struct lease *lease, int outcome, uint64_t now_us);
 /* Counts and samples the time to connect; the connection is established. */
 void lease_connected(struct lease *lease, uint64_t connect_us, uint64_t now_us);

@@ -24,7 +24,8 @@ struct addr {
     };
 };
 
-/* A client's IP without the rest, small enough to keep in every connection. family 0: not an IP (a Unix peer). */
+/* A client's IP without the rest, small enough to keep in every connection. family 0: not an IP (a Unix
+ * peer). */
 struct addr_ip {
     uint8_t bytes[16]; /* network order; IPv4 uses the first four; IPv4-mapped IPv6 is stored as IPv4 */
     uint16_t port;     /* host order */
@@ -34,20 +35,22 @@ struct addr_ip {
 #define ADDR_TEXT_MAX 128 /* enough for any text of addr_format, with NUL */
 
 /*
- * Parses "1.2.3.4:80", "[::1]:80" (with %scope), "unix:/path" ("unix:relative" counts from base_dir; base_dir may be
- * NULL) and "*:80" (any address, IPv6 dual stack is not implied: IPv4). A host name gives ERR_UNAVAILABLE: resolve it.
- * Returns 0, ERR_PARSE (with a message that says what is wrong), ERR_RANGE (port, path length), ERR_UNAVAILABLE.
+ * Parses "1.2.3.4:80", "[::1]:80" (with %scope), "unix:/path" ("unix:relative" counts from base_dir; base_dir
+ * may be NULL) and "*:80" (any address, IPv6 dual stack is not implied: IPv4). A host name gives
+ * ERR_UNAVAILABLE: resolve it. Returns 0, ERR_PARSE (with a message that says what is wrong), ERR_RANGE
+ * (port, path length), ERR_UNAVAILABLE.
  */
 MUST_CHECK int addr_parse(const char *text, const char *base_dir, struct addr *out, struct err_text *err);
 
 /*
- * As addr_parse, and resolves a host name with getaddrinfo (may block). Writes up to max addresses, *n of them, in
- * the resolver's order without repeats. ERR_NOT_FOUND with the resolver's words when it fails.
+ * As addr_parse, and resolves a host name with getaddrinfo (may block). Writes up to max addresses, *n of
+ * them, in the resolver's order without repeats. ERR_NOT_FOUND with the resolver's words when it fails.
  */
 MUST_CHECK int addr_resolve(const char *text, const char *base_dir, struct addr *out, size_t max, size_t *n,
                             struct err_text *err);
 
-/* The canonical text: "1.2.3.4:80", "[::1]:80", "unix:/path"; "unix:" for an unnamed Unix peer. Always ends in NUL. */
+/* The canonical text: "1.2.3.4:80", "[::1]:80", "unix:/path"; "unix:" for an unnamed Unix peer. Always ends
+ * in NUL. */
 void addr_format(const struct addr *addr, char *out, size_t out_size);
 
 bool addr_equal(const struct addr *a, const struct addr *b);

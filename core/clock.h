@@ -1,6 +1,6 @@
 /*
- * The two clocks. Durations and deadlines use the monotonic one, in microseconds; wall time only labels records.
- * What decides something takes the time as an argument; only the shells call these. Any thread.
+ * The two clocks. Durations and deadlines use the monotonic one, in microseconds; wall time only labels
+ * records. What decides something takes the time as an argument; only the shells call these. Any thread.
  */
 #ifndef CORE_CLOCK_H
 #define CORE_CLOCK_H

@@ -1,7 +1,8 @@
 /*
- * The configuration as typed values, and how a file becomes one. What may stand in a file, its type, unit, range,
- * default and text is one table (core/settings_table.c); reading, checking, `show settings` and docs/settings.md all come
- * from it. Pure except for reading the file. Any thread; a struct config is immutable once loaded.
+ * The configuration as typed values, and how a file becomes one. What may stand in a file, its type, unit,
+ * range, default and text is one table (core/settings_table.c); reading, checking, `show settings` and
+ * docs/settings.md all come from it. Pure except for reading the file. Any thread; a struct config is
+ * immutable once loaded.
  */
 #ifndef CORE_CONFIG_H
 #define CORE_CONFIG_H
@@ -93,9 +94,9 @@ struct config_service {
 };
 
 struct config {
-    char *path;          /* of the file, absolute; NULL when loaded from text */
-    uint32_t workers;    /* 0: one per CPU */
-    uint64_t spin_us;    /* 0: never look before sleeping */
+    char *path;       /* of the file, absolute; NULL when loaded from text */
+    uint32_t workers; /* 0: one per CPU */
+    uint64_t spin_us; /* 0: never look before sleeping */
     char *state_dir;
     uint64_t shutdown_timeout_us;
     struct {
@@ -112,7 +113,7 @@ struct config {
 /* One finding. line 0: not tied to a line. */
 struct config_error {
     unsigned line;
-    char *text;   /* "services.web.groups.old.health: unknown setting "intreval" (did you mean "interval"?)" */
+    char *text; /* "services.web.groups.old.health: unknown setting "intreval" (did you mean "interval"?)" */
     char *source; /* that line of the file, without its end; NULL when there is none */
 };
 
@@ -123,9 +124,9 @@ struct config_errors {
 };
 
 /*
- * Reads and checks a file. Finds every error at once. On success returns 0 and *out owned by the caller (config_destroy).
- * On failure *out is untouched, the code is ERR_SYSTEM (cannot be read) or ERR_INVALID, and errors holds at least one entry. errors
- * must be freed with config_errors_clear in either case.
+ * Reads and checks a file. Finds every error at once. On success returns 0 and *out owned by the caller
+ * (config_destroy). On failure *out is untouched, the code is ERR_SYSTEM (cannot be read) or ERR_INVALID, and
+ * errors holds at least one entry. errors must be freed with config_errors_clear in either case.
  */
 MUST_CHECK int config_load(const char *path, struct config **out, struct config_errors *errors);
 /* As config_load, from memory; base_dir: what relative paths count from (NULL: as they are). */
@@ -133,12 +134,12 @@ MUST_CHECK int config_load_text(const char *text, const char *base_dir, struct c
                                 struct config_errors *errors);
 void config_destroy(struct config *config);
 void config_errors_clear(struct config_errors *errors);
-/* Writes the findings as operators see them: "PATH:LINE: TEXT" and the source line below. Returns the text (owned by the
- * caller) or NULL without memory. */
+/* Writes the findings as operators see them: "PATH:LINE: TEXT" and the source line below. Returns the text
+ * (owned by the caller) or NULL without memory. */
 char *config_errors_format(const struct config_errors *errors);
 
-/* `show settings`: every setting in force, one "path = value  # default: …" a line, from the table. Owned by the
- * caller, NULL without memory. */
+/* `show settings`: every setting in force, one "path = value  # default: …" a line, from the table. Owned by
+ * the caller, NULL without memory. */
 char *config_show(const struct config *config);
 /* The reference (Markdown) from the table. Owned by the caller. */
 char *config_reference(void);

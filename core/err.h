@@ -31,7 +31,8 @@ enum err {
 #undef ERR_ENUM
 };
 
-/* A message for the operator. Filled once, at the place that knows most; callers may prefix, never replace. */
+/* A message for the operator. Filled once, at the place that knows most; callers may prefix, never replace.
+ */
 struct err_text {
     char text[512];
 };
@@ -42,8 +43,9 @@ struct err_text {
 const char *err_describe(int code);
 
 /*
- * Formats a message into text (NULL is allowed: then only the code is passed through) and returns code, so that
- * a failing function can end with `return err_set(text, ERR_X, "...")`. A message that is too long is cut.
+ * Formats a message into text (NULL is allowed: then only the code is passed through) and returns code, so
+ * that a failing function can end with `return err_set(text, ERR_X, "...")`. A message that is too long is
+ * cut.
  */
 int err_set(struct err_text *text, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 

@@ -1,7 +1,8 @@
 /*
- * A log-linear histogram of durations in microseconds: 16 linear steps in each power of two (relative error at most
- * 1/16), from 0 to about 2^36 us. Single writer with relaxed atomics, any reader; merged and windowed by adding and
- * subtracting readings, so counts only ever grow. The layout follows the idea of HdrHistogram (Tene).
+ * A log-linear histogram of durations in microseconds: 16 linear steps in each power of two (relative error
+ * at most 1/16), from 0 to about 2^36 us. Single writer with relaxed atomics, any reader; merged and windowed
+ * by adding and subtracting readings, so counts only ever grow. The layout follows the idea of HdrHistogram
+ * (Tene).
  */
 #ifndef CORE_HISTOGRAM_H
 #define CORE_HISTOGRAM_H
@@ -37,7 +38,8 @@ static inline unsigned histogram_index(uint64_t value_us)
         return HISTOGRAM_BUCKETS - 1u;
     }
     unsigned shift = top - HISTOGRAM_SUB_BITS;
-    return ((shift + 1u) << HISTOGRAM_SUB_BITS) + (unsigned)((value_us >> shift) & ((1u << HISTOGRAM_SUB_BITS) - 1u));
+    return ((shift + 1u) << HISTOGRAM_SUB_BITS) +
+           (unsigned)((value_us >> shift) & ((1u << HISTOGRAM_SUB_BITS) - 1u));
 }
 
 /* The smallest value of a bucket and of the next one. */
@@ -57,7 +59,8 @@ void histogram_read_add(const struct histogram *h, struct histogram_reading *rea
 /* newer - older into out (out may be either). */
 void histogram_reading_subtract(const struct histogram_reading *newer, const struct histogram_reading *older,
                                 struct histogram_reading *out);
-/* The value below which the part q (0 to 1) of the samples lies: middle of its bucket, in us; 0 with no samples. */
+/* The value below which the part q (0 to 1) of the samples lies: middle of its bucket, in us; 0 with no
+ * samples. */
 uint64_t histogram_quantile(const struct histogram_reading *reading, double q);
 
 #endif

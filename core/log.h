@@ -1,7 +1,8 @@
 /*
- * Structured log lines (logfmt or JSON). A call formats into a bounded queue and returns; one writer thread does the
- * write(2), so a stuck disk or terminal never blocks a worker: lines that find the queue full are dropped and counted, and the
- * count is written as soon as there is room. Values are escaped: a peer's bytes cannot forge a line. Any thread.
+ * Structured log lines (logfmt or JSON). A call formats into a bounded queue and returns; one writer thread
+ * does the write(2), so a stuck disk or terminal never blocks a worker: lines that find the queue full are
+ * dropped and counted, and the count is written as soon as there is room. Values are escaped: a peer's bytes
+ * cannot forge a line. Any thread.
  */
 #ifndef CORE_LOG_H
 #define CORE_LOG_H
@@ -43,7 +44,8 @@ struct log_field {
         }                                                                                                    \
     } while (0)
 
-/* Starts the writer thread on fd (borrowed). Before it, and after log_stop, lines go straight to standard error. */
+/* Starts the writer thread on fd (borrowed). Before it, and after log_stop, lines go straight to standard
+ * error. */
 MUST_CHECK int log_start(int fd, enum log_level level, enum log_format format, struct err_text *err);
 /* Writes what is queued (waits at most one second) and ends the thread. */
 void log_stop(void);

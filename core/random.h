@@ -1,6 +1,6 @@
 /*
- * A small fast generator for choices that need no secrecy (xoshiro256**, Blackman and Vigna 2018, seeded through
- * splitmix64). The state is an argument: one per worker, a fixed seed in tests.
+ * A small fast generator for choices that need no secrecy (xoshiro256**, Blackman and Vigna 2018, seeded
+ * through splitmix64). The state is an argument: one per worker, a fixed seed in tests.
  */
 #ifndef CORE_RANDOM_H
 #define CORE_RANDOM_H

@@ -1,7 +1,8 @@
 /*
- * Every counter of the data path, declared once. A worker owns one instance of each struct per service and per
- * backend and is its only writer (stats_add: a relaxed load and store, no locked instruction); the control thread reads
- * and sums over the workers at any time. Counters only grow; gauges are differences of counters or signed sums.
+ * Every counter of the data path, declared once. A worker owns one instance of each struct per service and
+ * per backend and is its only writer (stats_add: a relaxed load and store, no locked instruction); the
+ * control thread reads and sums over the workers at any time. Counters only grow; gauges are differences of
+ * counters or signed sums.
  */
 #ifndef CORE_STATS_H
 #define CORE_STATS_H
@@ -11,14 +12,15 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-/* Why a connection ended: X(NAME, "name-on-the-wire", "what it means"). Exactly one for each accepted connection. */
+/* Why a connection ended: X(NAME, "name-on-the-wire", "what it means"). Exactly one for each accepted
+ * connection. */
 #define STATS_CLOSE_REASONS(X)                                                                               \
-    X(CLIENT_CLOSED, "client-closed", "the client ended first and all was delivered")                       \
-    X(BACKEND_CLOSED, "backend-closed", "the backend ended first and all was delivered")                    \
+    X(CLIENT_CLOSED, "client-closed", "the client ended first and all was delivered")                        \
+    X(BACKEND_CLOSED, "backend-closed", "the backend ended first and all was delivered")                     \
     X(CLIENT_RESET, "client-reset", "the client aborted")                                                    \
     X(BACKEND_RESET, "backend-reset", "the backend aborted")                                                 \
-    X(CONNECT_REFUSED, "connect-refused", "every backend tried refused the connection")                     \
-    X(CONNECT_TIMEOUT, "connect-timeout", "the last backend tried did not answer in time")                  \
+    X(CONNECT_REFUSED, "connect-refused", "every backend tried refused the connection")                      \
+    X(CONNECT_TIMEOUT, "connect-timeout", "the last backend tried did not answer in time")                   \
     X(HANDSHAKE_FAILED, "handshake-failed", "a handshake did not succeed")                                   \
     X(IDLE, "idle", "no byte in either direction for the idle timeout, or a half-closed side overstayed")    \
     X(DRAINED, "drained", "closed at the end of a drain")                                                    \
@@ -98,7 +100,8 @@ struct stats_backend_reading {
 /* Adds to a counter that only the calling thread writes. */
 static inline void stats_add(_Atomic uint64_t *counter, uint64_t n)
 {
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+                          memory_order_relaxed);
 }
 
 const char *stats_close_name(enum stats_close reason);

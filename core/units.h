@@ -1,7 +1,7 @@
 /*
- * Text to number for what operators write: durations, shares, sizes, counts. Used by the configuration and the admin
- * commands alike, so that both accept the same. Pure; any thread. All return 0 or ERR_PARSE / ERR_RANGE, leave
- * *out untouched on failure, accept no trailing text, no sign, no blanks.
+ * Text to number for what operators write: durations, shares, sizes, counts. Used by the configuration and
+ * the admin commands alike, so that both accept the same. Pure; any thread. All return 0 or ERR_PARSE /
+ * ERR_RANGE, leave *out untouched on failure, accept no trailing text, no sign, no blanks.
  */
 #ifndef CORE_UNITS_H
 #define CORE_UNITS_H
@@ -14,11 +14,12 @@
 /* A share or a rate in basis points: 10000 is 100 %. */
 #define UNITS_BP_FULL 10000u
 
-/* "500us", "500ms", "2s", "1.5s", "5m", "1h", "2d", and sums in falling order ("1h30m"); "0" alone is 0. To us. */
+/* "500us", "500ms", "2s", "1.5s", "5m", "1h", "2d", and sums in falling order ("1h30m"); "0" alone is 0. To
+ * us. */
 MUST_CHECK int units_parse_duration(const char *text, uint64_t *out_us);
 
-/* "25%", "0.25%", "100%": 0 to 10000 basis points; more than two decimals is ERR_PARSE, above 100 % ERR_RANGE.
- * The percent sign may be left out only if percent_optional (admin commands). */
+/* "25%", "0.25%", "100%": 0 to 10000 basis points; more than two decimals is ERR_PARSE, above 100 %
+ * ERR_RANGE. The percent sign may be left out only if percent_optional (admin commands). */
 MUST_CHECK int units_parse_share(const char *text, int percent_optional, uint32_t *out_bp);
 
 /* "65536", "64KiB", "1MiB", "2GiB": bytes. */
@@ -30,8 +31,8 @@ MUST_CHECK int units_parse_count(const char *text, uint64_t max, uint64_t *out);
 /* 2500 → "25%", 25 → "0.25%", 2310 → "23.1%". out_size of 16 always suffices. */
 void units_format_share(uint32_t share_bp, char *out, size_t out_size);
 
-/* The candidate nearest to text by edit distance (optimal string alignment; Damerau 1964), or NULL when none is near
- * enough to suggest. candidates: n strings; NULL entries are passed over. */
+/* The candidate nearest to text by edit distance (optimal string alignment; Damerau 1964), or NULL when none
+ * is near enough to suggest. candidates: n strings; NULL entries are passed over. */
 const char *units_nearest(const char *text, const char *const *candidates, size_t n);
 
 #endif

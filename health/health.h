@@ -1,6 +1,7 @@
 /*
- * Active health checks of one service's groups. Runs on the control thread and its event base; reaches the data path only
- * through routing_set_state and routing_publish. The verdict (rise, fall) is pure: health/verdict.h.
+ * Active health checks of one service's groups. Runs on the control thread and its event base; reaches the
+ * data path only through routing_set_state and routing_publish. The verdict (rise, fall) is pure:
+ * health/verdict.h.
  */
 #ifndef HEALTH_HEALTH_H
 #define HEALTH_HEALTH_H
@@ -17,22 +18,25 @@ struct health;
 
 /* What the last check of a backend saw. */
 struct health_result {
-    uint64_t checks;       /* done so far; 0: none yet, the rest is meaningless */
+    uint64_t checks; /* done so far; 0: none yet, the rest is meaningless */
     bool passed;
-    uint64_t wall_us;      /* when it ended */
+    uint64_t wall_us; /* when it ended */
     uint64_t duration_us;
-    char reason[96];       /* "connected", "connection refused", "timed out after 1s" */
+    char reason[96]; /* "connected", "connection refused", "timed out after 1s" */
 };
 
 /*
- * Starts the checks of every group whose health.type is not "none". base, routing, config (the service's part) and events are
- * borrowed and must outlive it. First checks are spread over one interval, at once when the interval is short.
+ * Starts the checks of every group whose health.type is not "none". base, routing, config (the service's
+ * part) and events are borrowed and must outlive it. First checks are spread over one interval, at once when
+ * the interval is short.
  */
-MUST_CHECK int health_create(struct event_base *base, struct routing *routing, const struct config_service *config,
-                             struct events_ring *events, struct health **out, struct err_text *err);
+MUST_CHECK int health_create(struct event_base *base, struct routing *routing,
+                             const struct config_service *config, struct events_ring *events,
+                             struct health **out, struct err_text *err);
 /* Cancels what is under way and frees. */
 void health_destroy(struct health *health);
 /* ERR_NOT_FOUND when the backend has no check. */
-MUST_CHECK int health_last(const struct health *health, const struct backend *backend, struct health_result *out);
+MUST_CHECK int health_last(const struct health *health, const struct backend *backend,
+                           struct health_result *out);
 
 #endif

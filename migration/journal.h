@@ -1,7 +1,7 @@
 /*
- * The journal: what must survive a crash, one line a record in state_dir, append-only, each with a checksum. A record
- * counts once journal_append returned 0: it is then on disk (fdatasync). A torn last line is cut at open and reported.
- * Control thread only.
+ * The journal: what must survive a crash, one line a record in state_dir, append-only, each with a checksum.
+ * A record counts once journal_append returned 0: it is then on disk (fdatasync). A torn last line is cut at
+ * open and reported. Control thread only.
  */
 #ifndef MIGRATION_JOURNAL_H
 #define MIGRATION_JOURNAL_H
@@ -16,17 +16,19 @@
 struct journal;
 
 /*
- * Opens (creates) the journal in dir, takes an exclusive lock (ERR_EXISTS when another process holds it), reads all records, cuts a
- * torn tail, and rewrites the file in compact form when it has grown (only the records that count for each service are kept).
- * Errors: ERR_SYSTEM, ERR_CORRUPT (damage that is not a torn tail; nothing was changed), ERR_UNAVAILABLE (a newer format).
+ * Opens (creates) the journal in dir, takes an exclusive lock (ERR_EXISTS when another process holds it),
+ * reads all records, cuts a torn tail, and rewrites the file in compact form when it has grown (only the
+ * records that count for each service are kept). Errors: ERR_SYSTEM, ERR_CORRUPT (damage that is not a torn
+ * tail; nothing was changed), ERR_UNAVAILABLE (a newer format).
  */
 MUST_CHECK int journal_open(const char *dir, struct journal **out, struct err_text *err);
 void journal_close(struct journal *journal);
 /* What was cut or compacted at open, for the log; empty when nothing. */
 const char *journal_open_notes(const struct journal *journal);
 
-/* Appends {…record, "t": wall_us, "n": sequence} and waits for the disk when durable. record is borrowed. ERR_SYSTEM: not written; the
- * journal stays usable and a later append may succeed (the file is first cut back to its last good line). */
+/* Appends {…record, "t": wall_us, "n": sequence} and waits for the disk when durable. record is borrowed.
+ * ERR_SYSTEM: not written; the journal stays usable and a later append may succeed (the file is first cut
+ * back to its last good line). */
 MUST_CHECK int journal_append(struct journal *journal, json_t *record, bool durable, struct err_text *err);
 /* Calls fn for each record read at open and appended since, oldest first, of one service (NULL: all). */
 void journal_each(const struct journal *journal, const char *service,

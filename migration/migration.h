@@ -1,7 +1,7 @@
 /*
- * The migration of one service: drives the state machine (migration/machine.h, pure) on the control thread, keeps the
- * journal, sets the share in routing. Order of effects: towards new, the journal first (fsync), then routing; towards
- * old, routing first, then the journal.
+ * The migration of one service: drives the state machine (migration/machine.h, pure) on the control thread,
+ * keeps the journal, sets the share in routing. Order of effects: towards new, the journal first (fsync),
+ * then routing; towards old, routing first, then the journal.
  */
 #ifndef MIGRATION_MIGRATION_H
 #define MIGRATION_MIGRATION_H
@@ -46,9 +46,9 @@ struct migration_asker {
 
 struct migration_status {
     enum migration_phase phase;
-    char id[96];            /* "web-1"; empty before the first migration */
-    char reason[256];       /* why it is in this phase or what it waits for; empty when there is nothing to say */
-    uint32_t active;        /* group indices; target ROUTING_NONE when idle and none could be meant */
+    char id[96];      /* "web-1"; empty before the first migration */
+    char reason[256]; /* why it is in this phase or what it waits for; empty when there is nothing to say */
+    uint32_t active;  /* group indices; target ROUTING_NONE when idle and none could be meant */
     uint32_t target;
     uint32_t share_bp;      /* in force */
     uint32_t live_share_bp; /* of the connections open now */
@@ -59,25 +59,26 @@ struct migration_status {
 };
 
 struct migration_options {
-    struct event_base *base;              /* borrowed, as are all the rest */
+    struct event_base *base; /* borrowed, as are all the rest */
     struct routing *routing;
     const struct config_service *config;
-    struct journal *journal;              /* shared by all services */
+    struct journal *journal; /* shared by all services */
     struct events_ring *events;
     /* Closes the connections still open on a group (end of a drain). May be NULL in tests. */
     void (*close_group)(void *context, uint32_t group);
     void *context;
 };
 
-/* Takes up where the journal stops for this service: active group, share, phase, step, hold time already served, runtime
- * weights and operator states. Publishes the routing. */
-MUST_CHECK int migration_create(const struct migration_options *options, struct migration **out, struct err_text *err);
+/* Takes up where the journal stops for this service: active group, share, phase, step, hold time already
+ * served, runtime weights and operator states. Publishes the routing. */
+MUST_CHECK int migration_create(const struct migration_options *options, struct migration **out,
+                                struct err_text *err);
 void migration_destroy(struct migration *migration);
 
-/* The verbs of the operator. Each returns 0, or a negative code with err saying why not and which command would help; a
- * refusal changes nothing. */
-/* target NULL: the only other group, or the one named by the last migration; ambiguous is refused. from_share_bp: begin at the first
- * step not below it; 0: from the start. */
+/* The verbs of the operator. Each returns 0, or a negative code with err saying why not and which command
+ * would help; a refusal changes nothing. */
+/* target NULL: the only other group, or the one named by the last migration; ambiguous is refused.
+ * from_share_bp: begin at the first step not below it; 0: from the start. */
 MUST_CHECK int migration_start(struct migration *m, const char *target, uint32_t from_share_bp,
                                const struct migration_asker *who, struct err_text *err);
 MUST_CHECK int migration_share(struct migration *m, uint32_t share_bp, const struct migration_asker *who,

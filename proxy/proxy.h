@@ -1,6 +1,6 @@
 /*
- * The data path of one service: listeners on every worker, connections between clients and backends. Everything here is
- * called on the control thread; what happens on the workers is inside the room.
+ * The data path of one service: listeners on every worker, connections between clients and backends.
+ * Everything here is called on the control thread; what happens on the workers is inside the room.
  */
 #ifndef PROXY_PROXY_H
 #define PROXY_PROXY_H
@@ -15,12 +15,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct proxy;          /* what all services share: pipe pools, the descriptor budget */
+struct proxy; /* what all services share: pipe pools, the descriptor budget */
 struct proxy_service;
 
 struct proxy_options {
-    struct worker_pool *pool;   /* borrowed */
-    uint64_t max_connections;   /* client connections over all services; 0: derived from RLIMIT_NOFILE */
+    struct worker_pool *pool; /* borrowed */
+    uint64_t max_connections; /* client connections over all services; 0: derived from RLIMIT_NOFILE */
 };
 
 struct proxy_timeouts {
@@ -29,21 +29,22 @@ struct proxy_timeouts {
 
 struct proxy_service_spec {
     const char *name;
-    struct routing *routing;         /* borrowed; must outlive the service */
-    const struct addr *listen;       /* port 0 takes a free one */
+    struct routing *routing;   /* borrowed; must outlive the service */
+    const struct addr *listen; /* port 0 takes a free one */
     size_t listen_len;
     struct proxy_timeouts timeouts;
     uint32_t retries;
 };
 
-/* Raises the soft descriptor limit to the hard one and derives the connection limit from it (see docs/architecture.md). */
+/* Raises the soft descriptor limit to the hard one and derives the connection limit from it (see
+ * docs/architecture.md). */
 MUST_CHECK int proxy_create(const struct proxy_options *options, struct proxy **out, struct err_text *err);
 /* All services destroyed before. */
 void proxy_destroy(struct proxy *proxy);
 uint64_t proxy_max_connections(const struct proxy *proxy);
 
-/* Binds and listens (errors name the address), but accepts nothing before proxy_service_start. A Unix path that exists is
- * replaced only if nothing listens on it. */
+/* Binds and listens (errors name the address), but accepts nothing before proxy_service_start. A Unix path
+ * that exists is replaced only if nothing listens on it. */
 MUST_CHECK int proxy_service_create(struct proxy *proxy, const struct proxy_service_spec *spec,
                                     struct proxy_service **out, struct err_text *err);
 /* Begins to accept on all workers. */
@@ -58,18 +59,19 @@ size_t proxy_service_listeners(const struct proxy_service *service);
 const struct addr *proxy_service_listen_address(const struct proxy_service *service, size_t index);
 /* Client connections open now. */
 uint64_t proxy_service_open(const struct proxy_service *service);
-/* Sums the counters of all workers into out (cleared first). accepted = open + all of closed[], in every reading taken while
- * no connection changes. */
+/* Sums the counters of all workers into out (cleared first). accepted = open + all of closed[], in every
+ * reading taken while no connection changes. */
 void proxy_service_read(const struct proxy_service *service, struct stats_service_reading *out);
 
 /* Which connections to close: all of the service, of a group, or of one backend. */
 struct proxy_close_filter {
-    uint32_t group;                 /* ROUTING_NONE: any */
-    const struct backend *backend;  /* NULL: any; only compared */
+    uint32_t group;                /* ROUTING_NONE: any */
+    const struct backend *backend; /* NULL: any; only compared */
 };
 /*
- * Closes the matching connections with reason (DRAINED, KILLED, SHUTDOWN): what was read is delivered if it goes without waiting,
- * then both sides are closed in order. Does not wait; done(context, closed) runs on the control thread afterwards (may be NULL).
+ * Closes the matching connections with reason (DRAINED, KILLED, SHUTDOWN): what was read is delivered if it
+ * goes without waiting, then both sides are closed in order. Does not wait; done(context, closed) runs on the
+ * control thread afterwards (may be NULL).
  */
 MUST_CHECK int proxy_service_close(struct proxy_service *service, const struct proxy_close_filter *filter,
                                    enum stats_close reason, void (*done)(void *context, uint64_t closed),
