@@ -112,6 +112,7 @@ struct config {
 
 /* One finding. line 0: not tied to a line. */
 struct config_error {
+    char *path; /* of the included file it stands in; NULL: the file that was loaded (config_errors.path) */
     unsigned line;
     char *text; /* "services.web.groups.old.health: unknown setting "intreval" (did you mean "interval"?)" */
     char *source; /* that line of the file, without its end; NULL when there is none */
@@ -120,19 +121,20 @@ struct config_error {
 struct config_errors {
     struct config_error *list; /* in order of line */
     size_t len;
-    char *path; /* as given by the caller */
+    char *path; /* as given by the caller; NULL for config_load_text */
 };
 
 /*
  * Reads and checks a file. Finds every error at once. On success returns 0 and *out owned by the caller
- * (config_destroy). On failure *out is untouched, the code is ERR_SYSTEM (cannot be read) or ERR_INVALID, and
+ * (config_free). On failure *out is untouched, the code is ERR_SYSTEM (cannot be read) or ERR_INVALID, and
  * errors holds at least one entry. errors must be freed with config_errors_clear in either case.
  */
 MUST_CHECK int config_load(const char *path, struct config **out, struct config_errors *errors);
 /* As config_load, from memory; base_dir: what relative paths count from (NULL: as they are). */
 MUST_CHECK int config_load_text(const char *text, const char *base_dir, struct config **out,
                                 struct config_errors *errors);
-void config_destroy(struct config *config);
+/* NULL is allowed. (Not "destroy": libconfig, which is linked in, has a function of that name.) */
+void config_free(struct config *config);
 void config_errors_clear(struct config_errors *errors);
 /* Writes the findings as operators see them: "PATH:LINE: TEXT" and the source line below. Returns the text
  * (owned by the caller) or NULL without memory. */
