@@ -1,0 +1,324 @@
+/*
+ * The log's queue and its writer thread. Any thread may log: it formats on its own stack, copies the line
+ * into a bounded ring under a short lock and goes on. Only the writer thread waits for the descriptor.
+ * How a line looks is log_format.c's business.
+ */
+#include "core/log.h"
+
+#include "core/clock.h"
+#include "core/log_internal.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define QUEUE_BYTES (256u * 1024u)
+/* One write: a pipe that polls as writable takes this much without blocking. */
+#define CHUNK_BYTES PIPE_BUF
+/* How often a writer that waits for its descriptor looks whether it is still wanted. */
+#define POLL_MS 100
+/* How long log_stop waits for the queue to empty, and then for a writer that hangs in the kernel. */
+#define STOP_WAIT_US CLOCK_US_PER_S
+#define CANCEL_WAIT_US (CLOCK_US_PER_S / 10)
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t wake; /* the writer's: something is queued, or stopping */
+    pthread_t thread;
+    bool started;        /* between log_start and log_stop */
+    bool running;        /* lines go into the ring; else straight to standard error */
+    bool stopping;       /* the writer ends once the ring is empty */
+    unsigned generation; /* changes when a writer that hangs is left behind: it then ends by itself */
+    int fd;              /* borrowed */
+    uint64_t unreported; /* lines dropped of which no line tells yet */
+    size_t head, used;   /* the ring: first byte and bytes in use */
+    char ring[QUEUE_BYTES];
+} queue = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .fd = -1};
+
+static _Atomic int threshold = LOG_LEVEL_INFO;
+static _Atomic int line_format = LOG_FORMAT_LOGFMT;
+static _Atomic uint64_t dropped_total;
+
+const char *log_level_name(enum log_level level)
+{
+    static const char *const names[] = {"debug", "info", "warn", "error"};
+    return (unsigned)level < sizeof(names) / sizeof(names[0]) ? names[level] : "unknown";
+}
+
+void log_set_level(enum log_level level)
+{
+    atomic_store_explicit(&threshold, (int)level, memory_order_relaxed);
+}
+
+enum log_level log_threshold(void)
+{
+    return (enum log_level)atomic_load_explicit(&threshold, memory_order_relaxed);
+}
+
+uint64_t log_dropped(void)
+{
+    return atomic_load_explicit(&dropped_total, memory_order_relaxed);
+}
+
+/* With the lock held. False when there is no room. */
+static bool ring_push(const char *text, size_t len)
+{
+    if (len > QUEUE_BYTES - queue.used) {
+        return false;
+    }
+    size_t tail = (queue.head + queue.used) % QUEUE_BYTES;
+    size_t first = len < QUEUE_BYTES - tail ? len : QUEUE_BYTES - tail;
+    memcpy(queue.ring + tail, text, first);
+    memcpy(queue.ring, text + first, len - first);
+    queue.used += len;
+    return true;
+}
+
+/* With the lock held. Takes up to CHUNK_BYTES of the oldest bytes. */
+static size_t ring_pop(char *out)
+{
+    size_t len = queue.used < CHUNK_BYTES ? queue.used : CHUNK_BYTES;
+    size_t first = len < QUEUE_BYTES - queue.head ? len : QUEUE_BYTES - queue.head;
+    memcpy(out, queue.ring + queue.head, first);
+    memcpy(out + first, queue.ring, len - first);
+    queue.head = (queue.head + len) % QUEUE_BYTES;
+    queue.used -= len;
+    return len;
+}
+
+static void count_dropped(uint64_t lines)
+{
+    atomic_fetch_add_explicit(&dropped_total, lines, memory_order_relaxed);
+}
+
+/* With the lock held: queues the line that tells of dropped ones, as soon as there is room for it. */
+static void report_dropped(void)
+{
+    if (queue.unreported == 0) {
+        return;
+    }
+    struct log_buffer line;
+    const struct log_field fields[] = {LOG_UINT("lines", queue.unreported), {.kind = LOG_KIND_END}};
+    log_format_line(&line, (enum log_format)atomic_load_explicit(&line_format, memory_order_relaxed),
+                    clock_wall_us(), LOG_LEVEL_WARN, "log lines were dropped, the log's reader is too slow",
+                    fields);
+    if (ring_push(line.text, line.len)) {
+        queue.unreported = 0;
+    }
+}
+
+/* Writes all of it. False when this writer is no longer wanted or the descriptor is broken. */
+static bool write_chunk(int fd, unsigned generation, const char *chunk, size_t len)
+{
+    for (size_t done = 0; done < len;) {
+        struct pollfd poller = {.fd = fd, .events = POLLOUT};
+        int cancel_state;
+        /* The one place where a writer may be cancelled: it holds no lock here. */
+        (void)pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &cancel_state);
+        int ready = poll(&poller, 1, POLL_MS);
+        ssize_t n = ready > 0 ? write(fd, chunk + done, len - done) : 0;
+        int saved = errno;
+        (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+        if (n > 0) {
+            done += (size_t)n;
+        } else if (n < 0 && saved != EAGAIN && saved != EINTR) {
+            return false;
+        }
+        (void)pthread_mutex_lock(&queue.lock);
+        bool wanted = queue.generation == generation;
+        (void)pthread_mutex_unlock(&queue.lock);
+        if (!wanted) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static uint64_t count_lines(const char *chunk, size_t len)
+{
+    uint64_t lines = 0;
+    for (size_t i = 0; i < len; i++) {
+        lines += chunk[i] == '\n';
+    }
+    return lines;
+}
+
+static void *writer_run(void *unused)
+{
+    (void)unused;
+    char chunk[CHUNK_BYTES];
+    int cancel_state;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+    (void)pthread_mutex_lock(&queue.lock);
+    unsigned generation = queue.generation;
+    int fd = queue.fd;
+    for (;;) {
+        while (queue.used == 0 && !queue.stopping && queue.generation == generation) {
+            (void)pthread_cond_wait(&queue.wake, &queue.lock);
+        }
+        if (queue.used == 0 || queue.generation != generation) {
+            break;
+        }
+        size_t len = ring_pop(chunk);
+        report_dropped();
+        (void)pthread_mutex_unlock(&queue.lock);
+        if (!write_chunk(fd, generation, chunk, len)) {
+            count_dropped(count_lines(chunk, len));
+        }
+        (void)pthread_mutex_lock(&queue.lock);
+    }
+    if (queue.generation == generation) {
+        /* Under the same lock as the look at the empty ring: no line falls between. */
+        queue.running = false;
+    }
+    (void)pthread_mutex_unlock(&queue.lock);
+    return NULL;
+}
+
+/* A forked child has no writer thread; whatever the ring holds is the parent's to write. */
+static void fork_prepare(void)
+{
+    (void)pthread_mutex_lock(&queue.lock);
+}
+
+static void fork_parent(void)
+{
+    (void)pthread_mutex_unlock(&queue.lock);
+}
+
+static void fork_child(void)
+{
+    queue.started = queue.running = queue.stopping = false;
+    queue.head = queue.used = 0;
+    queue.unreported = 0;
+    queue.generation++;
+    (void)pthread_mutex_unlock(&queue.lock);
+    (void)pthread_cond_init(&queue.wake, NULL);
+}
+
+static void register_fork_handlers(void)
+{
+    /* Fails only without memory; then a child that logs may hang, which the parent survives. */
+    (void)pthread_atfork(fork_prepare, fork_parent, fork_child);
+}
+
+/* The main thread handles all signals. */
+static int start_thread(void)
+{
+    sigset_t all;
+    sigset_t before;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    int rc = pthread_create(&queue.thread, NULL, writer_run, NULL);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return rc;
+}
+
+int log_start(int fd, enum log_level level, enum log_format format, struct err_text *err)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&once, register_fork_handlers);
+    log_set_level(level);
+    atomic_store_explicit(&line_format, (int)format, memory_order_relaxed);
+    (void)pthread_mutex_lock(&queue.lock);
+    if (queue.started) {
+        (void)pthread_mutex_unlock(&queue.lock);
+        return err_set(err, ERR_STATE, "the log is running already");
+    }
+    queue.fd = fd;
+    queue.stopping = false;
+    int rc = start_thread();
+    queue.started = queue.running = rc == 0;
+    (void)pthread_mutex_unlock(&queue.lock);
+    if (rc) {
+        errno = rc;
+        return err_set_errno(err, "the log's writer thread cannot be started");
+    }
+    return ERR_OK;
+}
+
+/* pthread_join with a bound. The clock of pthread_timedjoin_np is the wall clock. */
+static bool join_within(pthread_t thread, uint64_t wait_us)
+{
+    uint64_t until_us = clock_wall_us() + wait_us;
+    struct timespec until = {.tv_sec = (time_t)(until_us / CLOCK_US_PER_S),
+                             .tv_nsec = (long)(until_us % CLOCK_US_PER_S) * 1000};
+    return pthread_timedjoin_np(thread, NULL, &until) == 0;
+}
+
+/* What the writer did not get rid of is lost: counted, so that the figure stays true. */
+static void discard_ring(void)
+{
+    char chunk[CHUNK_BYTES];
+    while (queue.used > 0) {
+        size_t len = ring_pop(chunk);
+        count_dropped(count_lines(chunk, len));
+    }
+    queue.unreported = 0;
+}
+
+void log_stop(void)
+{
+    (void)pthread_mutex_lock(&queue.lock);
+    if (!queue.started) {
+        (void)pthread_mutex_unlock(&queue.lock);
+        return;
+    }
+    queue.stopping = true;
+    pthread_t thread = queue.thread;
+    (void)pthread_cond_signal(&queue.wake);
+    (void)pthread_mutex_unlock(&queue.lock);
+    bool joined = join_within(thread, STOP_WAIT_US);
+    (void)pthread_mutex_lock(&queue.lock);
+    queue.started = queue.running = false;
+    discard_ring();
+    queue.generation += joined ? 0 : 1;
+    (void)pthread_mutex_unlock(&queue.lock);
+    if (!joined && !join_within(thread, 2 * (uint64_t)POLL_MS * CLOCK_US_PER_MS)) {
+        (void)pthread_cancel(thread);
+        if (!join_within(thread, CANCEL_WAIT_US)) {
+            /* In the kernel on a dead disk. It touches nothing of a later writer when it comes back. */
+            (void)pthread_detach(thread);
+        }
+    }
+}
+
+/* One write, so that lines of several threads do not mix; an error has nowhere to be told. */
+static void write_direct(const struct log_buffer *line)
+{
+    ssize_t n;
+    do {
+        n = write(STDERR_FILENO, line->text, line->len);
+    } while (n < 0 && errno == EINTR);
+}
+
+void log_write(enum log_level level, const char *message, const struct log_field *fields)
+{
+    int saved = errno;
+    struct log_buffer line;
+    log_format_line(&line, (enum log_format)atomic_load_explicit(&line_format, memory_order_relaxed),
+                    clock_wall_us(), level, message, fields);
+    (void)pthread_mutex_lock(&queue.lock);
+    bool running = queue.running;
+    if (running) {
+        bool was_empty = queue.used == 0;
+        if (!ring_push(line.text, line.len)) {
+            queue.unreported++;
+            count_dropped(1);
+        } else if (was_empty) {
+            (void)pthread_cond_signal(&queue.wake);
+        }
+    }
+    (void)pthread_mutex_unlock(&queue.lock);
+    if (!running) {
+        write_direct(&line);
+    }
+    errno = saved;
+}

@@ -1,0 +1,54 @@
+/*
+ * Names of the counters, and their sums over workers. Reads while the workers write: each figure is right,
+ * figures read together may be a moment apart. Any thread.
+ */
+#include "core/stats.h"
+
+#include <stddef.h>
+
+const char *stats_close_name(enum stats_close reason)
+{
+    static const char *const names[STATS_CLOSE_COUNT] = {
+#define STATS_NAME(name, text, help) [STATS_CLOSE_##name] = (text),
+        STATS_CLOSE_REASONS(STATS_NAME)
+#undef STATS_NAME
+    };
+    return (unsigned)reason < STATS_CLOSE_COUNT ? names[reason] : "unknown";
+}
+
+const char *stats_error_name(enum stats_error error)
+{
+    static const char *const names[STATS_ERROR_COUNT] = {
+#define STATS_NAME(name, text, help) [STATS_ERROR_##name] = (text),
+        STATS_ERRORS(STATS_NAME)
+#undef STATS_NAME
+    };
+    return (unsigned)error < STATS_ERROR_COUNT ? names[error] : "unknown";
+}
+
+static uint64_t read_counter(const _Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+void stats_service_read_add(const struct stats_service *from, struct stats_service_reading *to)
+{
+    /* What ends is read before what begins: a connection that does both meanwhile is never counted as closed
+     * without having been accepted. */
+    for (size_t i = 0; i < STATS_CLOSE_COUNT; i++) {
+        to->closed[i] += read_counter(&from->closed[i]);
+    }
+#define STATS_READ(name, help) to->name += read_counter(&from->name);
+    STATS_SERVICE_COUNTERS(STATS_READ)
+}
+
+void stats_backend_read_add(const struct stats_backend *from, struct stats_backend_reading *to)
+{
+    STATS_BACKEND_COUNTERS(STATS_READ)
+#undef STATS_READ
+    for (size_t i = 0; i < STATS_ERROR_COUNT; i++) {
+        to->errors[i] += read_counter(&from->errors[i]);
+    }
+    histogram_read_add(&from->connect_us, &to->connect_us);
+    histogram_read_add(&from->response_us, &to->response_us);
+}
