@@ -215,7 +215,7 @@ bool load_stream_turn(struct load_stream *s)
         s->again = false;
         more = stream_receive(s);
         good = more >= 0 && (!s->have_header || stream_send(s));
-    } while (good && more > 0 && s->again);
+    } while (good && s->again);
     bool complete = s->sent_end && s->in.done == s->in.total;
     if (good && !(more == 0 && (complete || s->in.done < s->in.total || !s->have_header))) {
         return true;

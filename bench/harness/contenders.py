@@ -1,0 +1,123 @@
+"""Who is measured: the floor (client and server alone), the peers from Debian, and shuntd."""
+import json
+import pathlib
+import shutil
+import socket
+import string
+
+from .process import Failure, Process, connects, free_port, version_of, wait_until
+
+PEERS = pathlib.Path(__file__).parent.parent / "peers"
+
+
+def fill(template, path, **words):
+    path.write_text(string.Template((PEERS / template).read_text()).substitute(words))
+    return path
+
+
+class Contender:
+    """name: in tables. bulk: settings for large transfers. defaults: as a user gets it, where that differs."""
+
+    name = ""
+
+    def __init__(self, bulk=False, defaults=False, health=False):
+        self.bulk, self.defaults, self.health = bulk, defaults, health
+        self.process = None
+
+    def start(self, backend, folder):
+        """Starts it in front of the port backend; returns the port that clients use."""
+        raise NotImplementedError
+
+    def launch(self, command, folder, port):
+        self.process = Process(command, folder)
+        wait_until(lambda: connects(port), f"{self.name} listens", self.process)
+        return port
+
+    def stop(self):
+        if self.process:
+            self.process.stop()
+
+
+class Floor(Contender):
+    name = "floor"
+
+    def start(self, backend, folder):
+        return backend
+
+
+class Haproxy(Contender):
+    name = "haproxy"
+
+    def start(self, backend, folder):
+        port = free_port()
+        config = fill("haproxy.cfg.in", folder / "haproxy.cfg", port=port, backend=backend,
+                      splice="option splice-request\n    option splice-response" if self.bulk else "")
+        return self.launch(["haproxy", "-f", config, "-db"], folder, port)
+
+    @staticmethod
+    def version():
+        return version_of("haproxy", "-v")
+
+
+class Nginx(Contender):
+    name = "nginx"
+
+    def start(self, backend, folder):
+        port = free_port()
+        config = fill("nginx.conf.in", folder / "nginx.conf", port=port, backend=backend, folder=folder,
+                      buffer="64k" if self.bulk else "16k")
+        return self.launch(["nginx", "-p", folder, "-e", "stderr", "-c", config], folder, port)
+
+    @staticmethod
+    def version():
+        return version_of("nginx", "-v")
+
+
+class Pen(Contender):
+    name = "pen"
+
+    def start(self, backend, folder):
+        port = free_port()
+        return self.launch(["pen", "-f", "-r", "-O", "epoll", "-x", "9000", "-c", "9000", f"127.0.0.1:{port}",
+                            f"127.0.0.1:{backend}"], folder, port)
+
+    @staticmethod
+    def version():
+        return version_of("dpkg-query", "-W", "-f", "${Package} ${Version}\n", "pen") if shutil.which("pen") else None
+
+
+class Shunt(Contender):
+    name = "shunt"
+    build = None  # the folder that holds daemon/shuntd
+
+    def start(self, backend, folder):
+        health = 'health = { type = "tcp"; interval = "2s"; timeout = "1s"; };' if self.health else ""
+        config = fill("shunt.conf.in", folder / "shunt.conf", folder=folder, backend=backend, health=health,
+                      workers="" if self.defaults else "workers = 1;")
+        self.process = Process([self.program(), "-c", config], folder)
+        path = str(folder / "admin.sock")
+        wait_until(lambda: pathlib.Path(path).exists(), "shuntd's admin socket", self.process)
+        return self.port(path)
+
+    @classmethod
+    def program(cls):
+        return pathlib.Path(cls.build) / "daemon" / "shuntd"
+
+    @staticmethod
+    def port(path):
+        with socket.socket(socket.AF_UNIX) as admin:
+            admin.settimeout(5)
+            admin.connect(path)
+            admin.sendall(b"status --json\n")
+            reply = admin.makefile().readline()
+        try:
+            return int(json.loads(reply)["services"][0]["listen"][0].rsplit(":", 1)[1])
+        except (ValueError, KeyError, IndexError) as error:
+            raise Failure(f"shuntd's status cannot be read: {reply!r}") from error
+
+    @classmethod
+    def version(cls):
+        return version_of(str(cls.program()), "--version") if cls.program().exists() else None
+
+
+ALL = (Floor, Haproxy, Nginx, Pen, Shunt)
