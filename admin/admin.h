@@ -43,9 +43,18 @@ struct admin_options {
     uint64_t started_us; /* monotonic */
 };
 
-/* Binds the socket (a stale one is replaced, one that is in use is ERR_EXISTS) and serves. */
+/*
+ * Binds the socket and serves on options->base. A stale socket file is replaced; ERR_EXISTS when a daemon
+ * serves it or something else is there, ERR_NOT_FOUND when its directory is missing, ERR_DENIED, ERR_RANGE
+ * (length of the path), ERR_SYSTEM, ERR_NOMEM, each with a message. Takes the place of the listener of
+ * options->events. The process must ignore SIGPIPE.
+ */
 MUST_CHECK int admin_create(const struct admin_options *options, struct admin **out, struct err_text *err);
+/* Closes all clients and unlinks the socket file if it is still ours. NULL is allowed. */
 void admin_destroy(struct admin *admin);
+/* Replaces the services that commands see; both borrowed from now on. A wait goes on by the service's name.
+ */
+void admin_set_services(struct admin *admin, const struct admin_service *services, size_t services_len);
 
 /* The reference of all commands (Markdown), from the table. Owned by the caller. */
 char *admin_reference(void);

@@ -1,0 +1,135 @@
+/*
+ * What the files of this room share: the daemon's side of a command, from the line to the reply.
+ * Control thread only.
+ *
+ *     server.c ──line──▶ dispatch.c ──words──▶ args.c ──typed values──▶ cmd_*.c ──▶ render*.c
+ *         ▲                  └─ role, audit, one error form                │
+ *         └──────────────────── reply (text) ◀─────────────────────────────┘
+ */
+#ifndef ADMIN_ADMIN_INTERNAL_H
+#define ADMIN_ADMIN_INTERNAL_H
+
+#include "admin/admin.h"
+#include "admin/commands.h"
+#include "admin/tokens.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+struct admin_server;
+
+struct admin {
+    struct admin_options options; /* borrowed parts as in admin.h */
+    char *socket_path;            /* owned; options.socket_path points to it */
+    struct admin_server *server;  /* owned; NULL in tests of the dispatcher */
+};
+
+/* Who sits at the other end of the socket. */
+struct admin_peer {
+    enum command_role role;
+    char actor[64]; /* "operator:alice" */
+    uid_t uid;
+    pid_t pid;
+};
+
+/* Arguments as the table types them. What was not given has the value named. */
+struct command_values {
+    const struct admin_service *service; /* NULL */
+    uint32_t group;                      /* ROUTING_NONE */
+    struct backend *backend;             /* NULL; of service, in group */
+    bool share_given;
+    uint32_t share_bp;             /* 0 */
+    uint32_t weight;               /* 0 */
+    unsigned choice;               /* index into the choices; 0 */
+    uint64_t duration_us;          /* CLOCK_NEVER */
+    uint64_t count;                /* 0 */
+    const struct command *command; /* NULL */
+    const char *reason;            /* NULL */
+    bool json;
+};
+
+/* What goes on after the first reply: the client is asked again when something happened. */
+enum command_follow { COMMAND_FOLLOW_NONE, COMMAND_FOLLOW_WAIT, COMMAND_FOLLOW_WATCH };
+
+struct command_followed {
+    enum command_follow kind;
+    bool json;
+    char service[ROUTING_NAME_MAX]; /* by name: services may be replaced meanwhile; empty: all */
+    uint64_t until_us;              /* WAIT: monotonic, CLOCK_NEVER */
+    uint64_t seen;                  /* WATCH: number of the last event written */
+};
+
+struct command_call {
+    struct admin *admin;
+    const struct admin_peer *peer;
+    const struct command *command;
+    struct command_values values;
+    struct migration_asker who;
+    FILE *reply;                     /* lines, each ended by \n, none empty */
+    struct command_followed *follow; /* to fill in by what goes on */
+};
+
+/* Serves a command: 0 when reply is complete (or follow was filled in), a negative code with err set when
+ * refused; what was written to reply is then dropped. */
+typedef int command_handler(struct command_call *call, struct err_text *err);
+
+command_handler cmd_help, cmd_status, cmd_start, cmd_share, cmd_pause, cmd_resume, cmd_skip, cmd_abort,
+    cmd_commit, cmd_wait, cmd_watch, cmd_events, cmd_backend, cmd_weight, cmd_show;
+
+/* What dispatch_line gives back. */
+struct dispatch_reply {
+    char *text; /* owned by the caller (free); NULL: out of memory */
+    size_t length;
+    struct command_followed follow; /* kind NONE: text is the whole reply, with its empty line */
+};
+
+/*
+ * Runs one line: splits, finds the command, checks the role, reads the arguments, calls the handler, writes
+ * the audit line of what changes something. line is taken apart (length bytes and one more).
+ */
+void dispatch_line(struct admin *admin, const struct admin_peer *peer, char *line, size_t length,
+                   struct dispatch_reply *out);
+/* Goes on with what was begun. text NULL with length 0: nothing to say yet. When it is over, follow->kind is
+ * NONE and the text ends with the empty line. Returns 0 or ERR_NOMEM. */
+MUST_CHECK int dispatch_follow(struct admin *admin, struct command_followed *follow, uint64_t now_us,
+                               char **text, size_t *length);
+/* "error: …" as a whole reply, control bytes replaced, always one line. Owned by the caller. */
+char *dispatch_error(const char *message);
+
+/* Reads words (without the command's own) into out by the table. ERR_NOT_FOUND, ERR_PARSE, ERR_RANGE,
+ * ERR_INVALID with a message that names what would help. */
+MUST_CHECK int args_read(struct admin *admin, const struct command *command, const struct tokens *tokens,
+                         struct command_values *out, struct err_text *err);
+/* Both: err says what was meant or what there is. */
+MUST_CHECK int args_find_service(const struct admin *admin, const char *name,
+                                 const struct admin_service **out, struct err_text *err);
+MUST_CHECK int args_find_command(const char *name, const struct command **out, struct err_text *err);
+
+/* follow steps: return true when it is over. */
+bool cmd_wait_step(struct admin *admin, struct command_followed *follow, uint64_t now_us, FILE *reply);
+bool cmd_watch_step(struct admin *admin, struct command_followed *follow, FILE *reply);
+
+/* render.c: text. */
+void render_service_line(FILE *out, const struct admin_service *service);
+void render_service_tree(FILE *out, const struct admin_service *service);
+void render_event(FILE *out, const struct events_entry *entry);
+/* What is in force: "share 25%, live 21.4%, step 3/5, next step in 2m10s". */
+void render_in_force(FILE *out, const struct migration_status *status);
+/* Client connections open on the service. */
+uint64_t render_open(const struct admin_service *service);
+
+/* render_json.c: owned by the caller, NULL without memory. service NULL: all. */
+json_t *render_json_status(const struct admin *admin, const struct admin_service *service);
+json_t *render_json_event(const struct events_entry *entry);
+/* Text that may have been cut inside a character: what is not UTF-8 becomes "?". */
+json_t *render_json_text(const char *text);
+/* Writes one line and lets go of value. ERR_NOMEM when value is NULL. */
+MUST_CHECK int render_json_write(FILE *out, json_t *value);
+
+/* server.c */
+MUST_CHECK int server_create(struct admin *admin, struct admin_server **out, struct err_text *err);
+void server_destroy(struct admin_server *server);
+
+#endif

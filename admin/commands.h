@@ -1,0 +1,99 @@
+/*
+ * The commands: one table from which parsing, help, roles, docs/commands.md and the tests are made. The
+ * table holds no code, so shuntctl links it too; which function serves a command stands in admin/dispatch.c.
+ * Immutable; any thread.
+ */
+#ifndef ADMIN_COMMANDS_H
+#define ADMIN_COMMANDS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+/* X(NAME): in the order in which help lists them. */
+#define COMMAND_LIST(X)                                                                                      \
+    X(HELP)                                                                                                  \
+    X(STATUS)                                                                                                \
+    X(START)                                                                                                 \
+    X(SHARE)                                                                                                 \
+    X(PAUSE)                                                                                                 \
+    X(RESUME)                                                                                                \
+    X(SKIP)                                                                                                  \
+    X(ABORT)                                                                                                 \
+    X(COMMIT)                                                                                                \
+    X(WAIT)                                                                                                  \
+    X(WATCH)                                                                                                 \
+    X(EVENTS)                                                                                                \
+    X(BACKEND)                                                                                               \
+    X(WEIGHT)                                                                                                \
+    X(SHOW)
+
+enum command_id {
+#define COMMAND_ENUM(name) COMMAND_##name,
+    COMMAND_LIST(COMMAND_ENUM)
+#undef COMMAND_ENUM
+        COMMAND_COUNT
+};
+
+/* Each role may do what those before it may. NONE may nothing, and is what an unknown peer gets. */
+enum command_role {
+    COMMAND_ROLE_NONE,
+    COMMAND_ROLE_VIEWER,   /* shows */
+    COMMAND_ROLE_OPERATOR, /* migrations, shares, backends */
+    COMMAND_ROLE_ADMIN     /* the program itself */
+};
+
+enum command_arg_type {
+    COMMAND_ARG_END,
+    COMMAND_ARG_SERVICE,  /* name of a service */
+    COMMAND_ARG_GROUP,    /* name of a group of the service before it */
+    COMMAND_ARG_BACKEND,  /* SERVICE/GROUP/BACKEND */
+    COMMAND_ARG_SHARE,    /* 25%, 0.25%, 25 */
+    COMMAND_ARG_WEIGHT,   /* 0 to 65535 */
+    COMMAND_ARG_CHOICE,   /* one of the words in choices */
+    COMMAND_ARG_DURATION, /* 30s, 5m */
+    COMMAND_ARG_COUNT,    /* 1 to COMMAND_COUNT_MAX */
+    COMMAND_ARG_COMMAND   /* name of a command */
+};
+
+#define COMMAND_ARGS_MAX 4u     /* with the ending one */
+#define COMMAND_COUNT_MAX 1000u /* largest N that a command takes */
+#define COMMAND_REASON_MAX 200u /* bytes of a reason: what journal and events keep whole */
+
+struct command_arg {
+    enum command_arg_type type;
+    bool optional;
+    const char *keyword;        /* the word that goes before it ("to"); NULL: none */
+    const char *name;           /* as in the usage: "SERVICE" */
+    const char *const *choices; /* CHOICE only: the words, ended by NULL */
+};
+
+struct command {
+    const char *name;
+    enum command_role role; /* the least that may */
+    bool changes;           /* changes something: takes a reason, is audited; all others take --json */
+    struct command_arg args[COMMAND_ARGS_MAX];
+    const char *summary; /* a few words, no full stop */
+    const char *help;    /* sentences; lines end in \n, none is empty */
+};
+
+/* The table: COMMAND_COUNT entries, at the index of their id. */
+const struct command *commands_table(void);
+enum command_id commands_id(const struct command *command);
+/* By name, NULL when there is none. */
+const struct command *commands_find(const char *name);
+/* "viewer", "operator", "admin", "none"; "none" for any other value. */
+const char *commands_role_name(enum command_role role);
+/* True if role may run command. Denies unless the table says otherwise: unknown roles, unknown commands. */
+bool commands_allowed(const struct command *command, enum command_role role);
+
+/* "start SERVICE [to GROUP] [from-share PCT] [reason "TEXT"]" */
+void commands_write_usage(FILE *out, const struct command *command);
+/* The list of all commands that role may run, one a line. */
+void commands_write_list(FILE *out, enum command_role role);
+/* All about one. No empty line. */
+void commands_write_help(FILE *out, const struct command *command);
+/* The reference in Markdown. */
+void commands_write_reference(FILE *out);
+
+#endif

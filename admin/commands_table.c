@@ -1,0 +1,220 @@
+/*
+ * The table of commands and the roles over it: who may run what is decided from here, by commands_allowed,
+ * and nowhere else. Data only, shared by the daemon and shuntctl. Any thread.
+ */
+#include "admin/commands.h"
+
+#include <string.h>
+
+static const char *const admin_states[] = {"ready", "drain", "maint", NULL};
+static const char *const show_topics[] = {"settings", "version", NULL};
+
+#define ARG_SERVICE                                                                                          \
+    {                                                                                                        \
+        .type = COMMAND_ARG_SERVICE, .name = "SERVICE"                                                       \
+    }
+#define ARG_SERVICE_OPTIONAL                                                                                 \
+    {                                                                                                        \
+        .type = COMMAND_ARG_SERVICE, .name = "SERVICE", .optional = true                                     \
+    }
+#define ARG_BACKEND                                                                                          \
+    {                                                                                                        \
+        .type = COMMAND_ARG_BACKEND, .name = "SERVICE/GROUP/BACKEND"                                         \
+    }
+
+static const struct command table[COMMAND_COUNT] = {
+    [COMMAND_HELP] =
+        {
+            .name = "help",
+            .role = COMMAND_ROLE_VIEWER,
+            .args = {{.type = COMMAND_ARG_COMMAND, .name = "COMMAND", .optional = true}},
+            .summary = "lists the commands, or explains one",
+            .help = "Without COMMAND it lists what you may run.\n",
+        },
+    [COMMAND_STATUS] =
+        {
+            .name = "status",
+            .role = COMMAND_ROLE_VIEWER,
+            .args = {ARG_SERVICE_OPTIONAL},
+            .summary = "everything at a glance",
+            .help =
+                "For each service one line that is made for scripts and eyes alike (service, migration, "
+                "phase,\n"
+                "share asked for, live share of the open connections, step, reason, usable/all backends of\n"
+                "each group, open connections), and below it the tree of groups and backends.\n"
+                "With --json one line of JSON; docs/status.schema.json describes it.\n",
+        },
+    [COMMAND_START] =
+        {
+            .name = "start",
+            .role = COMMAND_ROLE_OPERATOR,
+            .changes = true,
+            .args = {ARG_SERVICE,
+                     {.type = COMMAND_ARG_GROUP, .name = "GROUP", .keyword = "to", .optional = true},
+                     {.type = COMMAND_ARG_SHARE, .name = "PCT", .keyword = "from-share", .optional = true}},
+            .summary = "begins a migration by the service's plan",
+            .help = "Without GROUP it goes to the only other group, or to the one that the last migration "
+                    "named.\n"
+                    "With from-share it begins at the first step that is not below PCT.\n"
+                    "Follow with wait or watch; abort takes everything back.\n",
+        },
+    [COMMAND_SHARE] =
+        {
+            .name = "share",
+            .role = COMMAND_ROLE_OPERATOR,
+            .changes = true,
+            .args = {ARG_SERVICE, {.type = COMMAND_ARG_SHARE, .name = "PCT"}},
+            .summary = "sets the share of new connections by hand",
+            .help = "A running plan pauses. With none running this opens a migration that is paused: resume "
+                    "goes on\n"
+                    "with the plan from there, abort goes back to 0, commit at 100% drains and completes.\n",
+        },
+    [COMMAND_PAUSE] =
+        {
+            .name = "pause",
+            .role = COMMAND_ROLE_OPERATOR,
+            .changes = true,
+            .args = {ARG_SERVICE},
+            .summary = "freezes the plan where it is",
+            .help = "The share stays as it is until resume, share, abort or commit.\n",
+        },
+    [COMMAND_RESUME] =
+        {
+            .name = "resume",
+            .role = COMMAND_ROLE_OPERATOR,
+            .changes = true,
+            .args = {ARG_SERVICE},
+            .summary = "goes on with a paused plan",
+            .help = "The plan goes on from the share in force.\n",
+        },
+    [COMMAND_SKIP] =
+        {
+            .name = "skip",
+            .role = COMMAND_ROLE_OPERATOR,
+            .changes = true,
+            .args = {ARG_SERVICE},
+            .summary = "ends the present hold and takes the next step now",
+            .help = "Only the time is skipped, not the checks.\n",
+        },
+    [COMMAND_ABORT] =
+        {
+            .name = "abort",
+            .role = COMMAND_ROLE_OPERATOR,
+            .changes = true,
+            .args = {ARG_SERVICE},
+            .summary = "rolls the migration back at once",
+            .help = "New connections go to the old group from the next one on. It never asks back.\n",
+        },
+    [COMMAND_COMMIT] =
+        {
+            .name = "commit",
+            .role = COMMAND_ROLE_OPERATOR,
+            .changes = true,
+            .args = {ARG_SERVICE},
+            .summary = "ends a migration that waits for it",
+            .help = "From then on the new group is the active one. A migration at 100% that was moved by "
+                    "hand is\n"
+                    "first drained.\n",
+        },
+    [COMMAND_WAIT] =
+        {
+            .name = "wait",
+            .role = COMMAND_ROLE_VIEWER,
+            .args = {ARG_SERVICE, {.type = COMMAND_ARG_DURATION, .name = "TIMEOUT", .optional = true}},
+            .summary = "answers when the migration is completed, rolled back or paused",
+            .help = "The reply is one word: completed, rolled-back, paused or timeout. It comes at once when "
+                    "the last\n"
+                    "migration has ended. shuntctl turns it into its exit code: 0, 3, 4 or 124.\n",
+        },
+    [COMMAND_WATCH] =
+        {
+            .name = "watch",
+            .role = COMMAND_ROLE_VIEWER,
+            .args = {ARG_SERVICE_OPTIONAL},
+            .summary = "follows what happens, one line a change",
+            .help =
+                "The stream goes on until you close the connection. Leaving it never stops a migration.\n",
+        },
+    [COMMAND_EVENTS] =
+        {
+            .name = "events",
+            .role = COMMAND_ROLE_VIEWER,
+            .args = {ARG_SERVICE_OPTIONAL, {.type = COMMAND_ARG_COUNT, .name = "N", .optional = true}},
+            .summary = "what happened, who asked, why",
+            .help = "The newest N (20 unless told, at most 1000), oldest first.\n",
+        },
+    [COMMAND_BACKEND] =
+        {
+            .name = "backend",
+            .role = COMMAND_ROLE_OPERATOR,
+            .changes = true,
+            .args = {ARG_BACKEND,
+                     {.type = COMMAND_ARG_CHOICE, .name = "ready|drain|maint", .choices = admin_states}},
+            .summary = "sets the operator state of one backend",
+            .help = "drain and maint take no new connections; those that are open go on. ready takes it back "
+                    "into\n"
+                    "service. The state outlives a restart.\n",
+        },
+    [COMMAND_WEIGHT] =
+        {
+            .name = "weight",
+            .role = COMMAND_ROLE_OPERATOR,
+            .changes = true,
+            .args = {ARG_BACKEND, {.type = COMMAND_ARG_WEIGHT, .name = "N"}},
+            .summary = "sets the weight of one backend",
+            .help = "0 to 65535; 0 takes no new connections. It holds from the next connection on and "
+                    "outlives a\n"
+                    "restart.\n",
+        },
+    [COMMAND_SHOW] =
+        {
+            .name = "show",
+            .role = COMMAND_ROLE_VIEWER,
+            .args = {{.type = COMMAND_ARG_CHOICE, .name = "settings|version", .choices = show_topics}},
+            .summary = "shows what is in force now",
+            .help = "settings: every setting with its value and default. version: of the running daemon.\n",
+        },
+};
+
+const struct command *commands_table(void)
+{
+    return table;
+}
+
+enum command_id commands_id(const struct command *command)
+{
+    return (enum command_id)(command - table);
+}
+
+const struct command *commands_find(const char *name)
+{
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(table[i].name, name) == 0) {
+            return &table[i];
+        }
+    }
+    return NULL;
+}
+
+const char *commands_role_name(enum command_role role)
+{
+    switch (role) {
+    case COMMAND_ROLE_VIEWER:
+        return "viewer";
+    case COMMAND_ROLE_OPERATOR:
+        return "operator";
+    case COMMAND_ROLE_ADMIN:
+        return "admin";
+    case COMMAND_ROLE_NONE:
+        break;
+    }
+    return "none";
+}
+
+bool commands_allowed(const struct command *command, enum command_role role)
+{
+    if (command == NULL || command->role <= COMMAND_ROLE_NONE || command->role > COMMAND_ROLE_ADMIN) {
+        return false;
+    }
+    return role > COMMAND_ROLE_NONE && role <= COMMAND_ROLE_ADMIN && role >= command->role;
+}

@@ -1,0 +1,311 @@
+/*
+ * What operators read: the one dense line of a service, and the tree of its groups and backends. Control
+ * thread; reads counters that workers go on changing, so figures of one reply are a moment apart.
+ */
+#include "admin/admin_internal.h"
+#include "core/clock.h"
+#include "core/units.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define SIGN_GOOD "✔"
+#define SIGN_BAD "✖"
+#define SIGN_WAIT "◌"
+#define SIGN_WARN "⚠"
+
+uint64_t render_open(const struct admin_service *service)
+{
+    if (service->proxy != NULL) {
+        return proxy_service_open(service->proxy);
+    }
+    uint64_t open = 0;
+    for (size_t g = 0; g < routing_groups(service->routing); g++) {
+        open += routing_open(service->routing, g);
+    }
+    return open;
+}
+
+/* A reason in double quotes, such that a script finds its end. */
+static void write_quoted(FILE *out, const char *text)
+{
+    fputc('"', out);
+    for (; *text != '\0'; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c == '"' || c == '\\') {
+            fputc('\\', out);
+        }
+        fputc(c < 0x20 || c == 0x7f ? ' ' : c, out);
+    }
+    fputc('"', out);
+}
+
+void render_service_line(FILE *out, const struct admin_service *service)
+{
+    struct migration_status status;
+    char share[16];
+    char live[16];
+    migration_read(service->migration, &status);
+    units_format_share(status.share_bp, share, sizeof(share));
+    units_format_share(status.live_share_bp, live, sizeof(live));
+    fprintf(out, "%s %s %s share=%s live=%s step=%" PRIu32 "/%" PRIu32 " reason=", service->name,
+            status.id[0] != '\0' ? status.id : "-", migration_phase_name(status.phase), share, live,
+            status.step, status.steps);
+    write_quoted(out, status.reason);
+    for (size_t g = 0; g < routing_groups(service->routing); g++) {
+        fprintf(out, " %s=%zu/%zu", routing_group_name(service->routing, g),
+                routing_usable(service->routing, g), routing_backends(service->routing, g));
+    }
+    fprintf(out, " open=%" PRIu64 "\n", render_open(service));
+}
+
+void render_in_force(FILE *out, const struct migration_status *status)
+{
+    char text[32];
+    fputs(migration_phase_name(status->phase), out);
+    units_format_share(status->share_bp, text, sizeof(text));
+    fprintf(out, ", share %s", text);
+    units_format_share(status->live_share_bp, text, sizeof(text));
+    fprintf(out, ", live %s", text);
+    if (status->step > 0) {
+        fprintf(out, ", step %" PRIu32 "/%" PRIu32, status->step, status->steps);
+    }
+    if (status->step_left_us != CLOCK_NEVER && status->phase == MIGRATION_RAMPING) {
+        clock_format_duration(status->step_left_us, text, sizeof(text));
+        fprintf(out, ", next step in %s", text);
+    }
+    if (status->eta_us != CLOCK_NEVER && status->phase == MIGRATION_RAMPING) {
+        clock_format_duration(status->eta_us, text, sizeof(text));
+        fprintf(out, ", all done in %s", text);
+    }
+    if (status->detached) {
+        fputs(", " SIGN_WARN " the journal cannot be written: the plan is frozen", out);
+    }
+}
+
+/* Columns a text takes, where each character takes one. */
+static int columns(const char *text)
+{
+    int n = 0;
+    for (; *text != '\0'; text++) {
+        n += ((unsigned char)*text & 0xc0) != 0x80;
+    }
+    return n;
+}
+
+static void write_padded(FILE *out, const char *text, int width)
+{
+    int used = columns(text);
+    fprintf(out, "%s%*s", text, used < width ? width - used : 0, "");
+}
+
+/* "err 20 (connect 17, reset 3)" */
+static void write_errors(FILE *out, const uint64_t *errors)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < STATS_ERROR_COUNT; i++) {
+        sum += errors[i];
+    }
+    fprintf(out, "   err %" PRIu64, sum);
+    const char *before = " (";
+    for (size_t i = 0; i < STATS_ERROR_COUNT; i++) {
+        if (errors[i] > 0) {
+            fprintf(out, "%s%s %" PRIu64, before, stats_error_name((enum stats_error)i), errors[i]);
+            before = ", ";
+        }
+    }
+    fputs(sum > 0 ? ")" : "", out);
+}
+
+static void write_latency(FILE *out, const struct histogram_reading *response)
+{
+    char p50[32];
+    char p99[32];
+    if (response->count == 0) {
+        return;
+    }
+    clock_format_duration(histogram_quantile(response, 0.5), p50, sizeof(p50));
+    clock_format_duration(histogram_quantile(response, 0.99), p99, sizeof(p99));
+    fprintf(out, "   p50 %s  p99 %s", p50, p99);
+}
+
+/* "check 3ms" when it passed, else why it did not and how long ago. */
+static void write_check(FILE *out, const struct admin_service *service, const struct backend *backend)
+{
+    struct health_result check;
+    char text[32];
+    if (service->health == NULL || health_last(service->health, backend, &check) != ERR_OK) {
+        return;
+    }
+    if (check.checks == 0) {
+        fputs("   check " SIGN_WAIT " not yet", out);
+        return;
+    }
+    clock_format_duration(check.duration_us, text, sizeof(text));
+    if (check.passed) {
+        fprintf(out, "   check %s", text);
+        return;
+    }
+    fprintf(out, "   check " SIGN_BAD " %s in %s", check.reason, text);
+    uint64_t wall_us = clock_wall_us();
+    clock_format_duration(wall_us > check.wall_us ? wall_us - check.wall_us : 0, text, sizeof(text));
+    fprintf(out, ", %s ago", text);
+}
+
+static const char *backend_sign(const struct backend *backend)
+{
+    if (backend_admin(backend) != BACKEND_READY) {
+        return SIGN_WARN;
+    }
+    switch (backend_state(backend)) {
+    case BACKEND_UP:
+        return SIGN_GOOD;
+    case BACKEND_DOWN:
+        return SIGN_BAD;
+    case BACKEND_STARTING:
+    case BACKEND_UNKNOWN:
+        break;
+    }
+    return SIGN_WAIT;
+}
+
+static void write_backend(FILE *out, const struct admin_service *service, const struct backend *backend,
+                          int width)
+{
+    struct stats_backend_reading reading;
+    backend_read(backend, &reading);
+    write_padded(out, backend_name(backend), width);
+    fprintf(out, "   %s %s", backend_sign(backend), backend_state_name(backend_state(backend)));
+    if (backend_admin(backend) != BACKEND_READY) {
+        fprintf(out, " %s", backend_admin_name(backend_admin(backend)));
+    }
+    if (backend_is_backup(backend)) {
+        fputs(" backup", out);
+    }
+    fprintf(out, "   weight %" PRIu32 "   %" PRIu64 " open of %" PRIu64, backend_weight(backend),
+            backend_open(backend), reading.connections);
+    write_errors(out, reading.errors);
+    write_latency(out, &reading.response_us);
+    write_check(out, service, backend);
+    fputc('\n', out);
+}
+
+/* The sums of a group behind its name. */
+static void write_group(FILE *out, const struct admin_service *service, size_t group)
+{
+    const struct routing *routing = service->routing;
+    struct stats_backend_reading sum = {.connections = 0};
+    size_t backends = routing_backends(routing, group);
+    size_t usable = routing_usable(routing, group);
+    for (size_t b = 0; b < backends; b++) {
+        struct stats_backend_reading one;
+        backend_read(routing_backend_at(routing, group, b), &one);
+        sum.connections += one.connections;
+        for (size_t i = 0; i < STATS_ERROR_COUNT; i++) {
+            sum.errors[i] += one.errors[i];
+        }
+        sum.response_us.count += one.response_us.count;
+        for (size_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
+            sum.response_us.bucket[i] += one.response_us.bucket[i];
+        }
+    }
+    fprintf(out, "%s %zu/%zu%s   open %" PRIu64 " of %" PRIu64,
+            usable == backends ? SIGN_GOOD
+            : usable == 0      ? SIGN_BAD
+                               : SIGN_WARN,
+            usable, backends, routing_active(routing) == group ? "   active" : "",
+            routing_open(routing, group), sum.connections);
+    write_errors(out, sum.errors);
+    write_latency(out, &sum.response_us);
+    fputc('\n', out);
+}
+
+/* The listeners and what became of the clients' connections. */
+static void write_clients(FILE *out, const struct admin_service *service)
+{
+    struct stats_service_reading reading;
+    char address[ADDR_TEXT_MAX];
+    if (service->proxy == NULL) {
+        return;
+    }
+    fputs("  listen", out);
+    for (size_t i = 0; i < proxy_service_listeners(service->proxy); i++) {
+        addr_format(proxy_service_listen_address(service->proxy, i), address, sizeof(address));
+        fprintf(out, " %s", address);
+    }
+    proxy_service_read(service->proxy, &reading);
+    fprintf(out, "   accepted %" PRIu64 "   refused %" PRIu64 "   retries %" PRIu64 "   spilled %" PRIu64,
+            reading.accepted, reading.refused, reading.retries, reading.spilled);
+    const char *before = "   closed: ";
+    for (size_t i = 0; i < STATS_CLOSE_COUNT; i++) {
+        if (reading.closed[i] > 0) {
+            fprintf(out, "%s%s %" PRIu64, before, stats_close_name((enum stats_close)i), reading.closed[i]);
+            before = ", ";
+        }
+    }
+    fputc('\n', out);
+}
+
+/* What the migration waits for, where there is one under way. */
+static void write_progress(FILE *out, const struct migration_status *status)
+{
+    if (status->phase == MIGRATION_IDLE || status->phase == MIGRATION_COMPLETED ||
+        status->phase == MIGRATION_ROLLED_BACK) {
+        if (status->detached) {
+            fputs("  " SIGN_WARN " the journal cannot be written\n", out);
+        }
+        return;
+    }
+    fputs("  ", out);
+    render_in_force(out, status);
+    fputc('\n', out);
+}
+
+void render_service_tree(FILE *out, const struct admin_service *service)
+{
+    const struct routing *routing = service->routing;
+    struct migration_status status;
+    migration_read(service->migration, &status);
+    write_progress(out, &status);
+    write_clients(out, service);
+    int group_width = 0;
+    size_t groups = routing_groups(routing);
+    for (size_t g = 0; g < groups; g++) {
+        int used = columns(routing_group_name(routing, g));
+        group_width = used > group_width ? used : group_width;
+    }
+    for (size_t g = 0; g < groups; g++) {
+        fputs(g + 1 < groups ? "├─ " : "└─ ", out);
+        write_padded(out, routing_group_name(routing, g), group_width);
+        fputs("  ", out);
+        write_group(out, service, g);
+        size_t backends = routing_backends(routing, g);
+        int width = 0;
+        for (size_t b = 0; b < backends; b++) {
+            int used = columns(backend_name(routing_backend_at(routing, g, b)));
+            width = used > width ? used : width;
+        }
+        for (size_t b = 0; b < backends; b++) {
+            fputs(g + 1 < groups ? "│  " : "   ", out);
+            fputs(b + 1 < backends ? "├─ " : "└─ ", out);
+            write_backend(out, service, routing_backend_at(routing, g, b), width);
+        }
+    }
+}
+
+void render_event(FILE *out, const struct events_entry *entry)
+{
+    char when[32];
+    clock_format_wall(entry->wall_us, when, sizeof(when));
+    fprintf(out, "%s %s %s %s %s: %s", when,
+            entry->severity == EVENTS_ERROR  ? SIGN_BAD
+            : entry->severity == EVENTS_WARN ? SIGN_WARN
+                                             : "·",
+            entry->service[0] != '\0' ? entry->service : "-", entry->kind,
+            entry->actor[0] != '\0' ? entry->actor : "-", entry->text);
+    if (entry->reason[0] != '\0') {
+        fputs(" reason=", out);
+        write_quoted(out, entry->reason);
+    }
+    fputc('\n', out);
+}

@@ -1,0 +1,335 @@
+/*
+ * The admin socket: its file, who may come in, how many at once. An operator always gets in: when all places
+ * are taken, the client that was idle for longest goes; when descriptors ran out, a reserved one is given up.
+ * Control thread, on the control base. One connection is left to admin/client.c.
+ */
+#include "admin/server_internal.h"
+#include "core/clock.h"
+#include "core/log.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define ACCEPTS_PER_TURN 16
+#define LISTEN_BACKLOG 1024
+static const struct timeval second = {.tv_sec = 1};
+static const struct timeval back_off = {.tv_usec = 100000};
+
+/* ---- the file */
+
+/* Whether somebody serves the socket at path: ERR_EXISTS; a stale one is removed. */
+static int clear_path(const struct sockaddr_un *address, struct err_text *err)
+{
+    struct stat found;
+    if (lstat(address->sun_path, &found) != 0) {
+        return ERR_OK; /* what else is wrong with the path, bind tells */
+    }
+    if (!S_ISSOCK(found.st_mode)) {
+        return err_set(err, ERR_EXISTS, "admin socket %s: there is something else at this path; move it away",
+                       address->sun_path);
+    }
+    int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (probe < 0) {
+        return err_set_errno(err, "admin socket %s", address->sun_path);
+    }
+    int failed = connect(probe, (const struct sockaddr *)address, sizeof(*address)) != 0 ? errno : 0;
+    (void)close(probe);
+    if (failed == ECONNREFUSED) {
+        if (unlink(address->sun_path) != 0 && errno != ENOENT) {
+            return err_set_errno(err, "admin socket %s: cannot remove the stale one", address->sun_path);
+        }
+        return ERR_OK;
+    }
+    if (failed == EACCES || failed == EPERM) {
+        return err_set(err, ERR_DENIED, "admin socket %s: it exists and is not ours to replace",
+                       address->sun_path);
+    }
+    return err_set(err, ERR_EXISTS, "admin socket %s: another daemon serves it; stop it or set admin.socket",
+                   address->sun_path);
+}
+
+static int refuse_bind(struct err_text *err, const char *path, int number)
+{
+    switch (number) {
+    case ENOENT:
+    case ENOTDIR:
+        return err_set(err, ERR_NOT_FOUND,
+                       "admin socket %s: its directory does not exist; create it or set "
+                       "admin.socket",
+                       path);
+    case EACCES:
+    case EPERM:
+    case EROFS:
+        return err_set(err, ERR_DENIED, "admin socket %s: cannot be created here: %s", path,
+                       strerror(number));
+    default:
+        errno = number;
+        return err_set_errno(err, "admin socket %s", path);
+    }
+}
+
+/* Binds so that the file never has wider rights than mode, not even for a moment. */
+static int bind_socket(struct admin_server *server, const struct sockaddr_un *address, uint32_t mode,
+                       struct err_text *err)
+{
+    struct stat made;
+    if (fchmod(server->fd, (mode_t)mode) != 0 ||
+        bind(server->fd, (const struct sockaddr *)address, sizeof(*address)) != 0) {
+        return refuse_bind(err, address->sun_path, errno);
+    }
+    if (lstat(address->sun_path, &made) != 0) {
+        return err_set_errno(err, "admin socket %s", address->sun_path);
+    }
+    server->device = made.st_dev;
+    server->inode = made.st_ino;
+    /* The umask may have taken bits away that were asked for. */
+    if (chmod(address->sun_path, (mode_t)mode) != 0 || listen(server->fd, LISTEN_BACKLOG) != 0) {
+        return err_set_errno(err, "admin socket %s", address->sun_path);
+    }
+    return ERR_OK;
+}
+
+static int open_socket(struct admin_server *server, struct err_text *err)
+{
+    const struct admin_options *options = &server->admin->options;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    size_t length = strlen(options->socket_path);
+    if (length == 0 || length >= sizeof(address.sun_path)) {
+        return err_set(err, ERR_RANGE, "admin socket \"%.120s\": a path of 1 to %zu bytes is possible",
+                       options->socket_path, sizeof(address.sun_path) - 1);
+    }
+    memcpy(address.sun_path, options->socket_path, length);
+    int code = clear_path(&address, err);
+    if (code != ERR_OK) {
+        return code;
+    }
+    server->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (server->fd < 0) {
+        return err_set_errno(err, "admin socket %s", options->socket_path);
+    }
+    return bind_socket(server, &address, options->mode, err);
+}
+
+/* ---- who comes in */
+
+/* What a peer may. Whoever may open the socket is admin: its mode is the gate. */
+static enum command_role role_of_peer(const struct ucred *peer)
+{
+    (void)peer;
+    return COMMAND_ROLE_ADMIN;
+}
+
+static void identify(int fd, struct admin_peer *peer)
+{
+    struct ucred cred;
+    socklen_t length = sizeof(cred);
+    *peer = (struct admin_peer){.role = COMMAND_ROLE_NONE, .actor = "operator:unknown", .uid = (uid_t)-1};
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &length) != 0 || length != sizeof(cred)) {
+        return; /* nobody known may nothing */
+    }
+    struct passwd entry;
+    struct passwd *found = NULL;
+    char text[4096];
+    peer->role = role_of_peer(&cred);
+    peer->uid = cred.uid;
+    peer->pid = cred.pid;
+    if (getpwuid_r(cred.uid, &entry, text, sizeof(text), &found) == 0 && found != NULL &&
+        tokens_is_text(entry.pw_name, strlen(entry.pw_name))) {
+        (void)snprintf(peer->actor, sizeof(peer->actor), "operator:%.50s", entry.pw_name);
+    } else {
+        (void)snprintf(peer->actor, sizeof(peer->actor), "operator:%" PRIu32, (uint32_t)cred.uid);
+    }
+}
+
+/* Makes a place: the longest idle of those that wait for nothing, else of all. */
+static bool evict_one(struct admin_server *server, const char *why)
+{
+    if (list_empty(&server->clients)) {
+        return false;
+    }
+    struct admin_client *victim = list_entry(server->clients.next, struct admin_client, node);
+    list_each (node, &server->clients) {
+        struct admin_client *client = list_entry(node, struct admin_client, node);
+        if (client->follow.kind == COMMAND_FOLLOW_NONE) {
+            victim = client;
+            break;
+        }
+    }
+    client_evict(victim, why);
+    return true;
+}
+
+static void take_reserve(struct admin_server *server)
+{
+    if (server->reserve_fd < 0) {
+        server->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    }
+}
+
+/* Called when accept found no descriptor left. False: there is nothing to be done now. */
+static bool free_descriptor(struct admin_server *server)
+{
+    if (server->reserve_fd >= 0) {
+        (void)close(server->reserve_fd);
+        server->reserve_fd = -1;
+        return true;
+    }
+    return evict_one(server, "descriptors ran out");
+}
+
+static void welcome(struct admin_server *server, int fd)
+{
+    struct admin_peer peer;
+    identify(fd, &peer);
+    if (server->clients_len >= SERVER_CLIENTS_MAX) {
+        (void)evict_one(server, "all places are taken and it was idle for longest");
+    }
+    if (client_create(server, fd, &peer) != ERR_OK) {
+        log_line(LOG_LEVEL_WARN, "admin client refused", LOG_TEXT("actor", peer.actor),
+                 LOG_TEXT("reason", "out of memory"));
+    } else if (!evtimer_pending(server->sweep, NULL)) {
+        (void)evtimer_add(server->sweep, &second);
+    }
+}
+
+static void on_accept(evutil_socket_t listener, short what, void *context)
+{
+    struct admin_server *server = context;
+    (void)what;
+    for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+        int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd >= 0) {
+            welcome(server, fd);
+            continue;
+        }
+        if (errno == EINTR || errno == ECONNABORTED) {
+            continue;
+        }
+        if (errno == EAGAIN) {
+            return;
+        }
+        if ((errno != EMFILE && errno != ENFILE) || !free_descriptor(server)) {
+            log_line(LOG_LEVEL_WARN, "admin socket cannot accept", LOG_TEXT("error", strerror(errno)));
+            (void)event_del(server->accept_event);
+            (void)evtimer_add(server->back_off, &back_off);
+            return;
+        }
+    }
+}
+
+static void on_back_off_end(evutil_socket_t fd, short what, void *context)
+{
+    struct admin_server *server = context;
+    (void)fd;
+    (void)what;
+    (void)event_add(server->accept_event, NULL);
+}
+
+static void on_sweep(evutil_socket_t fd, short what, void *context)
+{
+    struct admin_server *server = context;
+    uint64_t now_us = clock_mono_us();
+    (void)fd;
+    (void)what;
+    list_each (node, &server->clients) {
+        client_sweep(list_entry(node, struct admin_client, node), now_us);
+    }
+    take_reserve(server);
+    if (!list_empty(&server->clients) || server->reserve_fd < 0) {
+        (void)evtimer_add(server->sweep, &second);
+    }
+}
+
+static void on_wake(evutil_socket_t fd, short what, void *context)
+{
+    struct admin_server *server = context;
+    (void)fd;
+    (void)what;
+    list_each (node, &server->clients) {
+        client_follow(list_entry(node, struct admin_client, node));
+    }
+}
+
+/* Runs inside whatever wrote the event, so it only rings the bell. */
+static void on_ring(void *context, const struct events_entry *entry)
+{
+    struct admin_server *server = context;
+    (void)entry;
+    event_active(server->wake, EV_TIMEOUT, 0);
+}
+
+/* ---- life */
+
+int server_create(struct admin *admin, struct admin_server **out, struct err_text *err)
+{
+    struct admin_server *server = calloc(1, sizeof(*server));
+    if (server == NULL) {
+        return err_set(err, ERR_NOMEM, "out of memory for the admin socket");
+    }
+    struct event_base *base = admin->options.base;
+    server->admin = admin;
+    server->fd = -1;
+    server->reserve_fd = -1;
+    list_init(&server->clients);
+    int code = open_socket(server, err);
+    if (code != ERR_OK) {
+        server_destroy(server);
+        return code;
+    }
+    server->accept_event = event_new(base, server->fd, EV_READ | EV_PERSIST, on_accept, server);
+    server->back_off = evtimer_new(base, on_back_off_end, server);
+    server->sweep = evtimer_new(base, on_sweep, server);
+    server->wake = evtimer_new(base, on_wake, server);
+    if (server->accept_event == NULL || server->back_off == NULL || server->sweep == NULL ||
+        server->wake == NULL || event_add(server->accept_event, NULL) != 0) {
+        server_destroy(server);
+        return err_set(err, ERR_NOMEM, "out of memory for the admin socket");
+    }
+    take_reserve(server);
+    events_set_listener(admin->options.events, on_ring, server);
+    *out = server;
+    return ERR_OK;
+}
+
+/* Another daemon may have put its own socket at our path meanwhile: that one stays. */
+static void unlink_own(const struct admin_server *server)
+{
+    struct stat found;
+    const char *path = server->admin->options.socket_path;
+    if (server->inode != 0 && lstat(path, &found) == 0 && found.st_dev == server->device &&
+        found.st_ino == server->inode) {
+        (void)unlink(path);
+    }
+}
+
+void server_destroy(struct admin_server *server)
+{
+    struct event *const events[] = {server->accept_event, server->back_off, server->sweep, server->wake};
+    list_each (node, &server->clients) {
+        client_destroy(list_entry(node, struct admin_client, node));
+    }
+    for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
+        if (events[i] != NULL) {
+            event_free(events[i]);
+        }
+    }
+    if (server->wake != NULL) {
+        events_set_listener(server->admin->options.events, NULL, NULL);
+    }
+    unlink_own(server);
+    if (server->fd >= 0) {
+        (void)close(server->fd);
+    }
+    if (server->reserve_fd >= 0) {
+        (void)close(server->reserve_fd);
+    }
+    free(server);
+}

@@ -1,0 +1,59 @@
+/*
+ * The socket's side of the room: server.c owns the listening socket and the list of clients, client.c what
+ * happens on one connection. Control thread only.
+ *
+ *     admin ──owns──▶ admin_server ──owns──▶ admin_client (list, least recently active first)
+ */
+#ifndef ADMIN_SERVER_INTERNAL_H
+#define ADMIN_SERVER_INTERNAL_H
+
+#include "admin/admin_internal.h"
+#include "core/list.h"
+
+#include <sys/stat.h>
+
+struct bufferevent;
+struct event;
+
+#define SERVER_CLIENTS_MAX 256u
+#define SERVER_OUTPUT_PAUSE_BYTES (256u << 10) /* no further command is begun above this */
+#define SERVER_OUTPUT_MAX_BYTES (4u << 20)     /* a stream that nobody reads ends here */
+#define SERVER_STALL_US UINT64_C(30000000)     /* a reply of which nothing is read for so long is given up */
+
+struct admin_server {
+    struct admin *admin; /* borrowed */
+    int fd;              /* listening */
+    int reserve_fd;      /* given up to let an operator in when descriptors ran out; -1: given up */
+    dev_t device;        /* of the socket file, to unlink only our own */
+    ino_t inode;
+    struct event *accept_event; /* owned, as the next three */
+    struct event *back_off;     /* turns accepting on again */
+    struct event *sweep;        /* runs each second while there are clients */
+    struct event *wake;         /* something happened: those that follow look */
+    struct list clients;        /* of admin_client, least recently active first */
+    size_t clients_len;
+};
+
+struct admin_client {
+    struct list node; /* in server->clients */
+    struct admin_server *server;
+    struct bufferevent *stream; /* owned, with its descriptor */
+    struct event *timer;        /* owned; the end of a wait, or the next turn when a budget was used up */
+    struct admin_peer peer;
+    struct command_followed follow; /* kind NONE: ready for the next line */
+    uint64_t progress_us;           /* when it last read from its reply, or had read all */
+    bool half_closed;               /* it will send no more */
+    bool closing;                   /* when the reply is out, it ends */
+};
+
+/* Takes over fd in any case. */
+MUST_CHECK int client_create(struct admin_server *server, int fd, const struct admin_peer *peer);
+void client_destroy(struct admin_client *client);
+/* Lets a client that follows something look whether there is news. May destroy it. */
+void client_follow(struct admin_client *client);
+/* Once a second: gives up on what stalls or is gone. May destroy it. */
+void client_sweep(struct admin_client *client, uint64_t now_us);
+/* Tells why and ends it at once. */
+void client_evict(struct admin_client *client, const char *why);
+
+#endif

@@ -1,0 +1,37 @@
+/*
+ * Command lines to words and back. Pure; any thread. Used by the daemon and by shuntctl.
+ */
+#ifndef ADMIN_TOKENS_H
+#define ADMIN_TOKENS_H
+
+#include "core/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#define TOKENS_MAX 32u /* words in a line; more is an error */
+#define TOKENS_LINE_MAX                                                                                      \
+    (16u << 10) /* bytes of a line without its end; more costs the client its connection */
+
+/* The words of a line; they point into it. */
+struct tokens {
+    size_t len;
+    const char *word[TOKENS_MAX];
+};
+
+/*
+ * Splits line (length bytes, and one more that may be written: a NUL ends each word) at blanks and tabs. A
+ * word in double quotes may hold blanks; in it \" and \\ stand for themselves without the backslash. An
+ * empty line gives no words. Returns 0, ERR_PARSE (control byte, not UTF-8, unbalanced or misplaced quote,
+ * unknown escape) or ERR_LIMIT (too many words), with a message that says where.
+ */
+MUST_CHECK int tokens_split(char *line, size_t length, struct tokens *out, struct err_text *err);
+
+/* Writes a word so that tokens_split gives it back; quotes only where needed. */
+void tokens_quote(FILE *out, const char *word);
+
+/* True if the bytes are UTF-8 (RFC 3629: no surrogates, no overlong forms) without control bytes. */
+bool tokens_is_text(const char *bytes, size_t length);
+
+#endif

@@ -1,0 +1,43 @@
+/*
+ * Prints docs/commands.md from the command table, or with --check FILE fails when that file is stale.
+ */
+#include "admin/admin.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int check(const char *path, const char *wanted)
+{
+    FILE *in = fopen(path, "re");
+    size_t length = strlen(wanted);
+    char *found = calloc(1, length + 2);
+    if (in == NULL || found == NULL) {
+        perror(path);
+        return 1;
+    }
+    size_t got = fread(found, 1, length + 1, in);
+    (void)fclose(in);
+    int same = got == length && memcmp(found, wanted, length) == 0;
+    free(found);
+    if (!same) {
+        fprintf(stderr, "%s is stale: run commands_reference > %s\n", path, path);
+    }
+    return same ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+    char *text = admin_reference();
+    if (text == NULL) {
+        return 1;
+    }
+    int code = 0;
+    if (argc == 3 && strcmp(argv[1], "--check") == 0) {
+        code = check(argv[2], text);
+    } else {
+        code = fputs(text, stdout) == EOF || fflush(stdout) != 0;
+    }
+    free(text);
+    return code;
+}

@@ -1,0 +1,146 @@
+#!/usr/bin/python3
+"""shuntctl against a socket that answers as told: what it sends, prints and returns. Usage: test_shuntctl.py SHUNTCTL"""
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import unittest
+
+SHUNTCTL = None
+
+
+class Daemon:
+    """Takes one connection, keeps what arrives up to its end, answers with fixed bytes and closes."""
+
+    def __init__(self, folder, reply):
+        self.path = os.path.join(folder, "admin.sock")
+        self.reply = reply
+        self.received = b""
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.listener.bind(self.path)
+        self.listener.listen(1)
+        self.listener.settimeout(20)
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+
+    def serve(self):
+        client, _ = self.listener.accept()
+        with client:
+            client.settimeout(20)
+            while data := client.recv(4096):
+                self.received += data
+            client.sendall(self.reply)
+
+    def close(self):
+        self.thread.join()
+        self.listener.close()
+
+
+class Shuntctl(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.env = {**os.environ, "LC_ALL": "C.UTF-8"}
+        self.env.pop("SHUNT_SOCKET", None)
+
+    def run_ctl(self, *words, stdout=subprocess.PIPE, env=None):
+        done = subprocess.run([SHUNTCTL, *words], stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE,
+                              timeout=30, env=env or self.env, check=False)
+        return done.returncode, (done.stdout or b"").decode(), done.stderr.decode()
+
+    def ask(self, reply, *words, **options):
+        daemon = Daemon(self.folder.name, reply)
+        try:
+            result = self.run_ctl("-s", daemon.path, *words, **options)
+        finally:
+            daemon.close()
+            os.unlink(daemon.path)
+        return (*result, daemon.received)
+
+    def test_sends_words_quoted_and_prints_the_reply(self):
+        code, out, err, sent = self.ask(b"one\ntwo\n\n", "pause", "api", "reason", 'a "b" \\ c', "")
+        self.assertEqual(sent, b'pause api reason "a \\"b\\" \\\\ c" ""\n')
+        self.assertEqual((code, out, err), (0, "one\ntwo\n", ""))
+
+    def test_empty_reply(self):
+        self.assertEqual(self.ask(b"\n", "events")[:3], (0, "", ""))
+
+    def test_refusals(self):
+        for reply, code in ((b"error: no service \"x\"\n\n", 1), (b"error: usage: start SERVICE: missing SERVICE\n\n", 64),
+                            (b"error: unknown command \"x\"\n\n", 64), (b"error: not permitted: start needs\n\n", 77)):
+            got, out, err, _ = self.ask(reply, "start", "x")
+            self.assertEqual((got, out), (code, ""))
+            self.assertEqual(err, "shuntctl: " + reply[len("error: "):-1].decode())
+
+    def test_wait_codes(self):
+        for word, code in (("completed", 0), ("rolled-back", 3), ("paused", 4), ("timeout", 124)):
+            self.assertEqual(self.ask(f"{word}\n\n".encode(), "wait", "api")[:3], (code, word + "\n", ""))
+            reply = '{"result":"%s"}\n\n' % word
+            self.assertEqual(self.ask(reply.encode(), "wait", "api", "--json")[0], code)
+        self.assertEqual(self.ask(b"paused\n\n", "status", "api")[0], 0)
+
+    def test_reply_that_breaks_off(self):
+        code, out, err, _ = self.ask(b"half a li", "status")
+        self.assertEqual((code, out), (69, "half a li"))
+        self.assertIn("before the reply was complete", err)
+
+    def test_no_daemon(self):
+        missing = os.path.join(self.folder.name, "none.sock")
+        code, out, err = self.run_ctl("-s", missing, "status")
+        self.assertEqual((code, out), (69, ""))
+        self.assertIn(missing, err)
+        stale = os.path.join(self.folder.name, "stale.sock")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            listener.bind(stale)
+        self.assertEqual(self.run_ctl("-s", stale, "status")[0], 69)
+        self.assertEqual(self.run_ctl("-s", "/" + "x" * 200, "status")[0], 69)
+
+    def test_socket_from_the_environment(self):
+        missing = os.path.join(self.folder.name, "env.sock")
+        code, _, err = self.run_ctl("status", env={**self.env, "SHUNT_SOCKET": missing})
+        self.assertEqual(code, 69)
+        self.assertIn(missing, err)
+        code, _, err = self.run_ctl("-s" + missing + "2", "status", env={**self.env, "SHUNT_SOCKET": missing})
+        self.assertIn(missing + "2", err)
+
+    def test_help_without_a_daemon(self):
+        missing = os.path.join(self.folder.name, "none.sock")
+        code, out, err = self.run_ctl("-s", missing, "help")
+        self.assertEqual((code, err), (0, ""))
+        for name in ("status", "start", "abort", "weight"):
+            self.assertIn("\n" + name, out)
+        code, out, _ = self.run_ctl("-s", missing, "help", "start")
+        self.assertEqual(code, 0)
+        self.assertTrue(out.startswith("start SERVICE [to GROUP]"))
+        self.assertEqual(self.run_ctl("-s", missing, "help", "sttart")[0], 64)
+
+    def test_usage(self):
+        for words in ((), ("-x", "status"), ("-s",), ("status", "a\nabort api"), ("status", "\x1b[2J")):
+            code, out, err = self.run_ctl(*words)
+            self.assertEqual((code, out), (64, ""), words)
+            self.assertIn("usage: shuntctl", err)
+
+    def test_version_and_help_options(self):
+        code, out, _ = self.run_ctl("--version")
+        self.assertEqual(code, 0)
+        self.assertRegex(out, r"^shuntctl \d+\.\d+\.\d+\n$")
+        self.assertEqual(self.run_ctl("--help")[0], 0)
+
+    def test_output_that_cannot_be_written(self):
+        with open("/dev/full", "wb") as full:
+            code, _, err, _ = self.ask(b"one\n\n", "status", stdout=full)
+        self.assertEqual(code, 1)
+        self.assertIn("cannot write", err)
+        reader, writer = os.pipe()
+        os.close(reader)
+        try:
+            self.assertEqual(self.ask(b"one\ntwo\n\n", "status", stdout=writer)[0], 1)
+        finally:
+            os.close(writer)
+
+
+if __name__ == "__main__":
+    SHUNTCTL = sys.argv.pop(1)
+    unittest.main()
