@@ -28,8 +28,9 @@
 
 #define ROUTING_NONE UINT32_MAX /* "no group" */
 #define ROUTING_WEIGHT_MAX 65535u
-#define ROUTING_NAME_MAX 128u    /* bytes of a group's or backend's name with NUL; longer is ERR_RANGE */
-#define ROUTING_ATTEMPTS_MAX 16u /* backends that one connection may try */
+#define ROUTING_BACKENDS_MAX 65535u /* in one group */
+#define ROUTING_NAME_MAX 128u       /* bytes of a group's or backend's name with NUL; longer is ERR_RANGE */
+#define ROUTING_ATTEMPTS_MAX 16u    /* backends that one connection may try */
 
 struct routing;
 struct routing_view;
@@ -74,7 +75,8 @@ struct routing_spec {
  * ------------------------------------------------------------------------------------------- */
 
 /* Copies what it needs of spec. Publishes a first view (all backends UNKNOWN, which is usable; share 0).
- * Errors: ERR_NOMEM, ERR_INVALID (no group), ERR_EXISTS (a name twice), ERR_RANGE. */
+ * Errors: ERR_NOMEM, ERR_INVALID (no group, no worker, an empty name), ERR_EXISTS (a name twice), ERR_RANGE
+ * (a long name, a weight, a prefix, more than ROUTING_BACKENDS_MAX in a group). */
 MUST_CHECK int routing_create(const struct routing_spec *spec, struct routing **out, struct err_text *err);
 /* No worker may read it any more; leases must have been released. */
 void routing_destroy(struct routing *routing);
@@ -153,6 +155,7 @@ struct lease {
     uint32_t group;
     bool spilled; /* serves a connection that belonged to the other group */
     bool in_turn;
+    bool connecting; /* picked and not yet connected: counts as work under way */
 };
 
 /*

@@ -1,5 +1,6 @@
 unit_test(addr core shunt_core)
 unit_test(clock core shunt_core)
+unit_test(config core shunt_core)
 unit_test(err core shunt_core)
 unit_test(hash core shunt_core)
 unit_test(units core shunt_core)

@@ -1,0 +1,74 @@
+/*
+ * A backend and the board of its group. The board holds, side by side, what strategies read of all backends
+ * at every pick, so that looking at a thousand of them touches few cache lines:
+ *
+ *     group ──counted──▶ board ◀──counted── backend
+ *     board: claims[slot]            the model's one and one a lease; shared, one atomic add a connection
+ *            lanes[worker][slot]     what one worker learned of the backend; only that worker writes
+ */
+#ifndef BALANCER_BACKEND_INTERNAL_H
+#define BALANCER_BACKEND_INTERNAL_H
+
+#include "balancer/routing.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#define CACHE_LINE 64u
+
+/* One worker's knowledge of one backend's speed. Single writer, relaxed. */
+struct latency_lane {
+    _Atomic uint64_t sampled_us; /* when the last sample came; 0: never */
+    _Atomic uint64_t picked_us;  /* when the backend was last chosen; 0: never */
+    _Atomic float estimate_us;   /* 0: not measured */
+    _Atomic uint32_t flying;     /* connects and turns under way */
+};
+
+/* Packed: sixteen backends in a cache line. */
+struct board_claim {
+    _Atomic uint32_t count;
+};
+
+struct board {
+    _Atomic uint32_t count; /* owners: backends, and the group while it is built */
+    uint32_t slots;
+    unsigned workers;
+    struct board_claim *claims; /* slots of them */
+    struct latency_lane *lanes; /* workers rows of `stride` lanes */
+    uint32_t stride;
+};
+
+struct backend {
+    /* Control thread. */
+    char name[ROUTING_NAME_MAX];
+    struct addr address;
+    uint32_t group;
+    uint32_t weight;
+    bool backup;
+    enum backend_state state;
+    enum backend_admin admin;
+    unsigned workers;
+    /* Fixed. */
+    struct board *board; /* counted */
+    uint32_t slot;
+    struct stats_backend stats[]; /* one a worker */
+};
+
+/* ERR_NOMEM as NULL. The caller owns one count. */
+struct board *board_create(uint32_t slots, unsigned workers);
+void board_put(struct board *board);
+
+static inline struct latency_lane *board_lane(const struct board *board, unsigned worker, uint32_t slot)
+{
+    return &board->lanes[(size_t)worker * board->stride + slot];
+}
+
+/* A backend with the model's claim on it; takes a count of the board. NULL without memory. */
+struct backend *backend_create(const struct routing_backend_spec *spec, uint32_t group, struct board *board,
+                               uint32_t slot);
+/* Gives back one claim (the model's or a lease's); the last one frees. Any thread. */
+void backend_put(struct backend *backend);
+/* State, admin and weight let new connections in. */
+bool backend_usable(const struct backend *backend);
+
+#endif

@@ -1,0 +1,307 @@
+/*
+ * The model of one service's routing: groups, backends, what health and operators said of them, the split.
+ * Control thread only. What workers read of it is built by view.c.
+ */
+#include "balancer/share.h"
+#include "balancer/view_internal.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int check_name(const char *what, const char *name, struct err_text *err)
+{
+    if (name == NULL || name[0] == '\0') {
+        return err_set(err, ERR_INVALID, "%s has no name", what);
+    }
+    if (strlen(name) >= ROUTING_NAME_MAX) {
+        return err_set(err, ERR_RANGE, "%s name \"%.40s...\" is longer than %u bytes", what, name,
+                       ROUTING_NAME_MAX - 1);
+    }
+    return 0;
+}
+
+static int check_group(const struct routing_group_spec *group, struct err_text *err)
+{
+    int rc = check_name("group", group->name, err);
+    if (rc == 0 && group->backends_len > ROUTING_BACKENDS_MAX) {
+        rc = err_set(err, ERR_RANGE, "group \"%s\" has %zu backends, the limit is %u", group->name,
+                     group->backends_len, ROUTING_BACKENDS_MAX);
+    }
+    for (size_t i = 0; rc == 0 && i < group->backends_len; i++) {
+        const struct routing_backend_spec *backend = &group->backends[i];
+        rc = check_name("backend", backend->name, err);
+        if (rc == 0 && backend->weight > ROUTING_WEIGHT_MAX) {
+            rc = err_set(err, ERR_RANGE, "backend \"%s/%s\": weight %u is above %u", group->name,
+                         backend->name, backend->weight, ROUTING_WEIGHT_MAX);
+        }
+        for (size_t j = 0; rc == 0 && j < i; j++) {
+            if (strcmp(backend->name, group->backends[j].name) == 0) {
+                rc = err_set(err, ERR_EXISTS, "backend \"%s/%s\" is there twice", group->name, backend->name);
+            }
+        }
+    }
+    return rc;
+}
+
+static int check_spec(const struct routing_spec *spec, struct err_text *err)
+{
+    if (spec->service == NULL || spec->groups_len == 0 || spec->workers == 0) {
+        return err_set(err, ERR_INVALID, "service \"%s\": needs a name, a group and a worker",
+                       spec->service != NULL ? spec->service : "");
+    }
+    if (spec->prefix_ipv4 > 32 || spec->prefix_ipv6 > 128 || spec->groups_len >= ROUTING_NONE) {
+        return err_set(err, ERR_RANGE, "service \"%s\": client prefix /%u or /%u is out of range",
+                       spec->service, spec->prefix_ipv4, spec->prefix_ipv6);
+    }
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < spec->groups_len; i++) {
+        rc = check_group(&spec->groups[i], err);
+        for (size_t j = 0; rc == 0 && j < i; j++) {
+            if (strcmp(spec->groups[i].name, spec->groups[j].name) == 0) {
+                rc = err_set(err, ERR_EXISTS, "group \"%s\" is there twice", spec->groups[i].name);
+            }
+        }
+    }
+    return rc;
+}
+
+static int fill_group(struct routing *routing, uint32_t index, const struct routing_group_spec *spec)
+{
+    struct model_group *group = &routing->groups[index];
+    memcpy(group->name, spec->name, strlen(spec->name) + 1);
+    group->balance = spec->balance;
+    group->board = board_create((uint32_t)spec->backends_len, routing->workers);
+    group->cursors = aligned_alloc(CACHE_LINE, VIEW_KINDS * sizeof(*group->cursors));
+    group->backends = calloc(spec->backends_len + 1, sizeof(struct backend *));
+    if (group->board == NULL || group->cursors == NULL || group->backends == NULL) {
+        return ERR_NOMEM;
+    }
+    for (unsigned kind = 0; kind < VIEW_KINDS; kind++) {
+        atomic_init(&group->cursors[kind].next, 0);
+    }
+    for (uint32_t i = 0; i < spec->backends_len; i++) {
+        group->backends[i] = backend_create(&spec->backends[i], index, group->board, i);
+        if (group->backends[i] == NULL) {
+            return ERR_NOMEM;
+        }
+        group->backends_len++;
+        group->weight_created += spec->backends[i].weight;
+    }
+    return 0;
+}
+
+/* Two keys from one salt: with one key alone the clients of the target would fill only a part of its ring. */
+static void make_keys(struct routing *routing, const char *salt)
+{
+    siphash_key_from_text(&routing->share_key, salt);
+    routing->ring_key.k0 = siphash(&routing->share_key, "ring.0", 6);
+    routing->ring_key.k1 = siphash(&routing->share_key, "ring.1", 6);
+}
+
+int routing_create(const struct routing_spec *spec, struct routing **out, struct err_text *err)
+{
+    int rc = check_spec(spec, err);
+    if (rc != 0) {
+        return rc;
+    }
+    struct routing *routing = calloc(1, sizeof(*routing) + spec->groups_len * sizeof(routing->groups[0]));
+    if (routing == NULL || (routing->service = strdup(spec->service)) == NULL) {
+        free(routing);
+        return err_set(err, ERR_NOMEM, "service \"%s\": out of memory", spec->service);
+    }
+    routing->assign = spec->assign;
+    routing->prefix_ipv4 = spec->prefix_ipv4;
+    routing->prefix_ipv6 = spec->prefix_ipv6;
+    routing->fallback = spec->fallback;
+    routing->workers = spec->workers;
+    routing->retire = spec->retire;
+    routing->retire_context = spec->retire_context;
+    routing->target = ROUTING_NONE;
+    routing->changed = true;
+    make_keys(routing, spec->salt != NULL ? spec->salt : spec->service);
+    for (uint32_t g = 0; rc == 0 && g < spec->groups_len; g++) {
+        routing->groups_len++;
+        rc = fill_group(routing, g, &spec->groups[g]);
+    }
+    rc = rc == 0 ? routing_publish(routing, NULL) : rc;
+    if (rc != 0) {
+        routing_destroy(routing);
+        return err_set(err, rc, "service \"%s\": out of memory", spec->service);
+    }
+    *out = routing;
+    return 0;
+}
+
+void routing_destroy(struct routing *routing)
+{
+    if (routing == NULL) {
+        return;
+    }
+    struct routing_view *view = atomic_load_explicit(&routing->view, memory_order_relaxed);
+    if (view != NULL) {
+        view_destroy(view);
+    }
+    for (uint32_t g = 0; g < routing->groups_len; g++) {
+        struct model_group *group = &routing->groups[g];
+        view_group_put(group->built);
+        for (uint32_t i = 0; i < group->backends_len; i++) {
+            backend_put(group->backends[i]);
+        }
+        free((void *)group->backends);
+        free(group->cursors);
+        board_put(group->board);
+    }
+    view_split_put(routing->split);
+    free(routing->service);
+    free(routing);
+}
+
+const char *routing_service(const struct routing *routing)
+{
+    return routing->service;
+}
+
+size_t routing_groups(const struct routing *routing)
+{
+    return routing->groups_len;
+}
+
+static const struct model_group *group_at(const struct routing *routing, size_t group)
+{
+    assert(group < routing->groups_len);
+    return &routing->groups[group];
+}
+
+const char *routing_group_name(const struct routing *routing, size_t group)
+{
+    return group_at(routing, group)->name;
+}
+
+enum config_balance routing_group_balance(const struct routing *routing, size_t group)
+{
+    return group_at(routing, group)->balance;
+}
+
+uint32_t routing_find_group(const struct routing *routing, const char *name)
+{
+    for (uint32_t g = 0; g < routing->groups_len; g++) {
+        if (strcmp(routing->groups[g].name, name) == 0) {
+            return g;
+        }
+    }
+    return ROUTING_NONE;
+}
+
+size_t routing_backends(const struct routing *routing, size_t group)
+{
+    return group_at(routing, group)->backends_len;
+}
+
+struct backend *routing_backend_at(const struct routing *routing, size_t group, size_t index)
+{
+    assert(index < group_at(routing, group)->backends_len);
+    return routing->groups[group].backends[index];
+}
+
+struct backend *routing_find_backend(const struct routing *routing, size_t group, const char *name)
+{
+    const struct model_group *in = group_at(routing, group);
+    for (uint32_t i = 0; i < in->backends_len; i++) {
+        if (strcmp(in->backends[i]->name, name) == 0) {
+            return in->backends[i];
+        }
+    }
+    return NULL;
+}
+
+size_t routing_usable(const struct routing *routing, size_t group)
+{
+    const struct model_group *in = group_at(routing, group);
+    size_t usable[VIEW_KINDS] = {0, 0};
+    for (uint32_t i = 0; i < in->backends_len; i++) {
+        usable[in->backends[i]->backup ? VIEW_BACKUP : VIEW_REGULAR] += backend_usable(in->backends[i]);
+    }
+    return usable[VIEW_REGULAR] > 0 ? usable[VIEW_REGULAR] : usable[VIEW_BACKUP];
+}
+
+uint64_t routing_open(const struct routing *routing, size_t group)
+{
+    const struct model_group *in = group_at(routing, group);
+    uint64_t open = 0;
+    for (uint32_t i = 0; i < in->backends_len; i++) {
+        open += backend_open(in->backends[i]);
+    }
+    return open;
+}
+
+uint32_t routing_active(const struct routing *routing)
+{
+    return routing->active;
+}
+
+uint32_t routing_target(const struct routing *routing)
+{
+    return routing->target;
+}
+
+uint32_t routing_share_bp(const struct routing *routing)
+{
+    return routing->share_bp;
+}
+
+void routing_set_active(struct routing *routing, uint32_t group)
+{
+    assert(group < routing->groups_len);
+    routing->changed |= routing->active != group;
+    routing->active = group;
+}
+
+void routing_set_target(struct routing *routing, uint32_t group_or_none)
+{
+    assert(group_or_none < routing->groups_len || group_or_none == ROUTING_NONE);
+    routing->changed |= routing->target != group_or_none;
+    routing->target = group_or_none;
+}
+
+void routing_set_share(struct routing *routing, uint32_t share_bp)
+{
+    assert(share_bp <= SHARE_BP_FULL);
+    routing->changed |= routing->share_bp != share_bp;
+    routing->share_bp = share_bp;
+}
+
+/* The group must be built anew. */
+static void touch_group(struct routing *routing, uint32_t group)
+{
+    view_group_put(routing->groups[group].built);
+    routing->groups[group].built = NULL;
+    routing->changed = true;
+}
+
+void routing_set_state(struct routing *routing, struct backend *backend, enum backend_state state)
+{
+    bool was = backend_usable(backend);
+    backend->state = state;
+    if (was != backend_usable(backend)) {
+        touch_group(routing, backend->group);
+    }
+}
+
+void routing_set_admin(struct routing *routing, struct backend *backend, enum backend_admin admin)
+{
+    bool was = backend_usable(backend);
+    backend->admin = admin;
+    if (was != backend_usable(backend)) {
+        touch_group(routing, backend->group);
+    }
+}
+
+void routing_set_weight(struct routing *routing, struct backend *backend, uint32_t weight)
+{
+    assert(weight <= ROUTING_WEIGHT_MAX);
+    if (backend->weight != weight) {
+        backend->weight = weight;
+        touch_group(routing, backend->group);
+    }
+}

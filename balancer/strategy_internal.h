@@ -1,0 +1,69 @@
+/*
+ * The contract between a view and the strategies, one file each. A pool is what a strategy chooses from: the
+ * usable backends of one group and one kind (regular or backup), immutable once built.
+ *
+ *     view group ──owns──▶ pool ──owns──▶ members, plan      pool ──borrows──▶ cursor (of the group), board
+ *
+ * build runs on the control thread when the members change; pick on any worker, without locks or allocation.
+ */
+#ifndef BALANCER_STRATEGY_INTERNAL_H
+#define BALANCER_STRATEGY_INTERNAL_H
+
+#include "balancer/backend_internal.h"
+#include "core/siphash.h"
+
+/* A counter that all workers draw from; outlives the views, so that a publish does not restart a rotation. */
+struct strategy_cursor {
+    _Atomic uint64_t next;
+} __attribute__((aligned(64)));
+
+struct strategy_member {
+    struct backend *backend; /* borrowed: the model holds it */
+    uint32_t slot;           /* on the board */
+    uint16_t weight;         /* 1 to 65535 */
+};
+
+struct strategy_pool {
+    const struct strategy *strategy;
+    const struct board *board;
+    struct strategy_cursor *cursor;
+    struct strategy_member *members;
+    uint32_t len;
+    void *plan; /* owned; whatever the strategy prepared, one block for free() */
+    /* For strategies that hash the client. */
+    struct siphash_key key;
+    unsigned prefix_ipv4, prefix_ipv6;
+    uint64_t weight_reference; /* sum of weights of the whole group, usable or not; see strategy_hash.c */
+    uint32_t group_len;        /* backends of the whole group */
+};
+
+struct strategy {
+    /* Prepares pool->plan from the members; len is at least 1. NULL: nothing to prepare. 0 or ERR_NOMEM. */
+    int (*build)(struct strategy_pool *pool);
+    /* The index of a member. One that was tried already may be returned: the caller looks on from there. */
+    uint32_t (*pick)(const struct strategy_pool *pool, const struct routing_pick_input *input,
+                     const struct routing_attempts *attempts);
+};
+
+extern const struct strategy strategy_round_robin;
+extern const struct strategy strategy_weighted;
+extern const struct strategy strategy_least_latency;
+extern const struct strategy strategy_least_connections;
+extern const struct strategy strategy_hash;
+
+static inline uint64_t strategy_draw(const struct strategy_pool *pool)
+{
+    return atomic_fetch_add_explicit(&pool->cursor->next, 1, memory_order_relaxed);
+}
+
+static inline bool strategy_tried(const struct routing_attempts *attempts, const struct backend *backend)
+{
+    for (unsigned i = 0; i < attempts->count; i++) {
+        if (attempts->tried[i] == backend) {
+            return true;
+        }
+    }
+    return false;
+}
+
+#endif

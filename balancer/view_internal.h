@@ -1,0 +1,76 @@
+/*
+ * The immutable view that workers read, and the model it is built from.
+ *
+ *     routing ──owns──▶ model group ──counted──▶ view group (the last one built; NULL: out of date)
+ *        └──publishes──▶ view ──counted──▶ view groups, split
+ *
+ * View groups and splits are counted by the control thread alone (views are destroyed there), so a change of
+ * the share costs one small allocation, however many backends there are.
+ */
+#ifndef BALANCER_VIEW_INTERNAL_H
+#define BALANCER_VIEW_INTERNAL_H
+
+#include "balancer/strategy_internal.h"
+
+/* The regular backends and the backups. */
+enum view_kind { VIEW_REGULAR, VIEW_BACKUP, VIEW_KINDS };
+
+struct view_group {
+    uint32_t count; /* owners; control thread */
+    struct strategy_pool pools[VIEW_KINDS];
+};
+
+/* The counting of connections at one share. Replaced when the share, the target or the active group changes.
+ */
+struct view_split {
+    _Atomic uint64_t tickets __attribute__((aligned(64)));
+    uint32_t share_bp __attribute__((aligned(64)));
+    uint32_t phase_bp;
+    uint32_t active, target;
+    uint32_t count; /* owners; control thread */
+};
+
+struct routing_view {
+    struct view_split *split;
+    enum config_assign assign;
+    bool fallback;
+    struct siphash_key share_key;
+    unsigned prefix_ipv4, prefix_ipv6;
+    uint32_t groups_len;
+    struct view_group *groups[];
+};
+
+struct model_group {
+    char name[ROUTING_NAME_MAX];
+    enum config_balance balance;
+    struct backend **backends; /* the model's claim on each */
+    uint32_t backends_len;
+    struct board *board;
+    uint64_t weight_created;         /* sum of weights at the beginning */
+    struct strategy_cursor *cursors; /* VIEW_KINDS of them */
+    struct view_group *built;
+};
+
+struct routing {
+    char *service;
+    enum config_assign assign;
+    unsigned prefix_ipv4, prefix_ipv6;
+    struct siphash_key share_key, ring_key;
+    bool fallback;
+    unsigned workers;
+    void (*retire)(void *context, void *ptr, void (*destroy)(void *ptr));
+    void *retire_context;
+    uint32_t active, target, share_bp;
+    bool changed; /* the model differs from the view in force */
+    struct view_split *split;
+    _Atomic(struct routing_view *) view;
+    uint32_t groups_len;
+    struct model_group groups[];
+};
+
+/* Control thread. */
+void view_group_put(struct view_group *group);
+void view_split_put(struct view_split *split);
+void view_destroy(void *view);
+
+#endif

@@ -1,0 +1,388 @@
+/*
+ * The one table of all settings: path, type, range, default, text. Reading, checking, `show settings` and
+ * docs/settings.md are made from it. Constant; any thread. The rules between settings are in
+ * settings_check.c.
+ */
+#include "core/settings_internal.h"
+#include "core/units.h"
+
+#include <string.h>
+
+#define MILLISECOND UINT64_C(1000)
+#define SECOND (1000 * MILLISECOND)
+#define MINUTE (60 * SECOND)
+#define HOUR (60 * MINUTE)
+#define DAY (24 * HOUR)
+
+/* A Unix socket's path with its NUL must fit sockaddr_un. */
+#define SOCKET_PATH_MAX 107
+#define PATH_TEXT_MAX 4095
+#define ADDRESS_TEXT_MAX 300
+#define NAME_TEXT_MAX 63
+#define ENDPOINT_TEXT_MAX 127
+
+/* Where a value goes. */
+#define AT(type, field) .offset = offsetof(type, field), .width = sizeof(((type *)0)->field)
+/* Where a list goes. */
+#define LIST(type, field)                                                                                    \
+    .offset = offsetof(type, field), .width = sizeof(((type *)0)->field), .len = offsetof(type, field##_len)
+#define RANGE(lowest, highest) .min = (lowest), .max = (highest)
+
+static const char *const level_words[] = {"debug", "info", "warn", "error", NULL};
+static const char *const format_words[] = {"logfmt", "json", NULL};
+static const char *const assign_words[] = {"connection", "client", NULL};
+static const char *const balance_words[] = {"round-robin",       "weighted", "least-latency",
+                                            "least-connections", "hash",     NULL};
+static const char *const health_words[] = {"none", "tcp", NULL};
+static const char *const shape_words[] = {"linear", "exponential", NULL};
+static const char *const commit_words[] = {"auto", "manual", NULL};
+
+/* A hundred steps look smooth; more often than ten times a second only costs journal writes. */
+static uint64_t default_tick_us(const void *element)
+{
+    const struct config_service *service = element;
+    uint64_t over_us = service->migration.ramp.over_us;
+    uint64_t tick_us = over_us / 100 < 100 * MILLISECOND ? 100 * MILLISECOND : over_us / 100;
+    return over_us > 0 && over_us < tick_us ? over_us : tick_us;
+}
+
+static const struct setting list[] = {
+    {.path = "workers",
+     .type = SETTINGS_COUNT,
+     AT(struct config, workers),
+     RANGE(0, 1024),
+     .fallback = "0",
+     .text = "Threads that carry the traffic. 0: one per CPU."},
+    {.path = "spin",
+     .type = SETTINGS_DURATION,
+     AT(struct config, spin_us),
+     RANGE(0, 10 * MILLISECOND),
+     .fallback = "100us",
+     .text = "How long a worker that just had work looks for more before it sleeps. 0: it sleeps at once."},
+    {.path = "state_dir",
+     .type = SETTINGS_PATH,
+     AT(struct config, state_dir),
+     RANGE(1, PATH_TEXT_MAX),
+     .fallback = "/var/lib/shunt",
+     .text =
+         "Folder of the journal, which brings a migration back after a restart. Must exist and be writable."},
+    {.path = "shutdown_timeout",
+     .type = SETTINGS_DURATION,
+     .flags = SETTINGS_RELOAD,
+     AT(struct config, shutdown_timeout_us),
+     RANGE(0, 30 * DAY),
+     .fallback = "1m",
+     .text = "How long open connections may go on after a TERM or INT signal. 0: they are closed at once."},
+    {.path = "admin", .type = SETTINGS_SECTION, .text = "The socket that shuntctl talks to."},
+    {.path = "admin.socket",
+     .type = SETTINGS_PATH,
+     AT(struct config, admin.socket),
+     RANGE(1, SOCKET_PATH_MAX),
+     .fallback = "/run/shunt/admin.sock",
+     .text = "Path of the Unix socket."},
+    {.path = "admin.mode",
+     .type = SETTINGS_MODE,
+     AT(struct config, admin.mode),
+     RANGE(0, 0777),
+     .fallback = "0660",
+     .text = "Its permission bits, in octal: who may connect is who may operate."},
+    {.path = "log", .type = SETTINGS_SECTION, .text = "Log lines, written to standard error."},
+    {.path = "log.level",
+     .type = SETTINGS_STRING,
+     .flags = SETTINGS_RELOAD,
+     AT(struct config, log.level),
+     RANGE(1, 16),
+     .words = level_words,
+     .fallback = "info",
+     .text = "The least important lines that are written."},
+    {.path = "log.format",
+     .type = SETTINGS_STRING,
+     AT(struct config, log.format),
+     RANGE(1, 16),
+     .words = format_words,
+     .fallback = "logfmt",
+     .text = "Lines of key=value pairs, or of JSON."},
+
+    {.path = "services",
+     .type = SETTINGS_LIST,
+     .flags = SETTINGS_REQUIRED,
+     LIST(struct config, services),
+     RANGE(1, 10000),
+     .size = sizeof(struct config_service),
+     .line = offsetof(struct config_service, line),
+     .text = "What is balanced and migrated: each service listens, and has groups of backends."},
+    {.path = "services.name",
+     .type = SETTINGS_NAME,
+     .flags = SETTINGS_REQUIRED | SETTINGS_UNIQUE,
+     AT(struct config_service, name),
+     RANGE(1, NAME_TEXT_MAX),
+     .text = "The service's name in commands, status and metrics."},
+    {.path = "services.listen",
+     .type = SETTINGS_ADDRESS,
+     .flags = SETTINGS_REQUIRED | SETTINGS_MANY,
+     LIST(struct config_service, listen),
+     RANGE(1, ADDRESS_TEXT_MAX),
+     .text = "Where clients connect. `*:PORT` is any IPv4 address; port 0 takes a free port, which `status` "
+             "shows."},
+    {.path = "services.assign",
+     .type = SETTINGS_WORD,
+     AT(struct config_service, assign),
+     .words = assign_words,
+     .fallback = "connection",
+     .text =
+         "What a share counts during a migration: connections, exactly; or clients, so that a client stays "
+         "on its side."},
+    {.path = "services.client_prefix",
+     .type = SETTINGS_SECTION,
+     .text = "How much of a client's address makes it one client for `assign = \"client\"` and "
+             "`balance = \"hash\"`."},
+    {.path = "services.client_prefix.ipv4",
+     .type = SETTINGS_COUNT,
+     AT(struct config_service, client_prefix.ipv4),
+     RANGE(1, 32),
+     .fallback = "32",
+     .text = "Bits of an IPv4 address."},
+    {.path = "services.client_prefix.ipv6",
+     .type = SETTINGS_COUNT,
+     AT(struct config_service, client_prefix.ipv6),
+     RANGE(1, 128),
+     .fallback = "64",
+     .text = "Bits of an IPv6 address. 64 is what one subscriber usually has."},
+    {.path = "services.salt",
+     .type = SETTINGS_STRING,
+     AT(struct config_service, salt),
+     RANGE(1, 255),
+     .from = "name",
+     .note = "the service's name",
+     .text = "Goes into the hash of clients. Instances with the same salt send a client to the same side."},
+    {.path = "services.retries",
+     .type = SETTINGS_COUNT,
+     .flags = SETTINGS_RELOAD,
+     AT(struct config_service, retries),
+     RANGE(0, 15),
+     .fallback = "3",
+     .text = "Further backends that are tried when connecting to one fails."},
+    {.path = "services.fallback",
+     .type = SETTINGS_BOOL,
+     AT(struct config_service, fallback),
+     .fallback = "true",
+     .text = "During a migration a group that cannot serve a connection hands it over to the other group."},
+    {.path = "services.timeouts", .type = SETTINGS_SECTION, .text = "Deadlines of a connection."},
+    {.path = "services.timeouts.connect",
+     .type = SETTINGS_DURATION,
+     .flags = SETTINGS_RELOAD,
+     AT(struct config_service, timeouts.connect_us),
+     RANGE(MILLISECOND, HOUR),
+     .fallback = "5s",
+     .text = "For a backend to accept; then the next one is tried."},
+    {.path = "services.timeouts.idle",
+     .type = SETTINGS_DURATION,
+     .flags = SETTINGS_RELOAD,
+     AT(struct config_service, timeouts.idle_us),
+     RANGE(MILLISECOND, 365 * DAY),
+     .fallback = "1h",
+     .text = "A connection without a byte in either direction for this long is closed."},
+    {.path = "services.timeouts.half_close",
+     .type = SETTINGS_DURATION,
+     .flags = SETTINGS_RELOAD,
+     AT(struct config_service, timeouts.half_close_us),
+     RANGE(MILLISECOND, 365 * DAY),
+     .fallback = "1m",
+     .text = "The same once one side has said that it will send no more."},
+
+    {.path = "services.groups",
+     .type = SETTINGS_LIST,
+     .flags = SETTINGS_REQUIRED,
+     LIST(struct config_service, groups),
+     RANGE(1, 1000),
+     .size = sizeof(struct config_group),
+     .line = offsetof(struct config_group, line),
+     .text =
+         "Sets of backends. The first is active until a migration has made another one so; with a single one "
+         "the service is a plain load balancer."},
+    {.path = "services.groups.name",
+     .type = SETTINGS_NAME,
+     .flags = SETTINGS_REQUIRED | SETTINGS_UNIQUE,
+     AT(struct config_group, name),
+     RANGE(1, NAME_TEXT_MAX),
+     .text = "The group's name in commands, status and metrics: `old` and `new`, `blue` and `green`."},
+    {.path = "services.groups.balance",
+     .type = SETTINGS_WORD,
+     AT(struct config_group, balance),
+     .words = balance_words,
+     .fallback = "round-robin",
+     .text =
+         "How a backend of the group is chosen: in turn, in turn by weight, by response time and load, by "
+         "open connections, or by a consistent hash of the client's address."},
+    {.path = "services.groups.health",
+     .type = SETTINGS_SECTION,
+     .text = "Checks of the group's backends. A backend that is down takes no new connections."},
+    {.path = "services.groups.health.type",
+     .type = SETTINGS_WORD,
+     AT(struct config_group, health.type),
+     .words = health_words,
+     .fallback = "tcp",
+     .absent = "none",
+     .note = "\"tcp\"; \"none\" without a health section",
+     .text = "`tcp`: a connection must be accepted. `none`: no checks."},
+    {.path = "services.groups.health.interval",
+     .type = SETTINGS_DURATION,
+     AT(struct config_group, health.interval_us),
+     RANGE(10 * MILLISECOND, DAY),
+     .fallback = "2s",
+     .text = "Time between two checks of a backend."},
+    {.path = "services.groups.health.timeout",
+     .type = SETTINGS_DURATION,
+     AT(struct config_group, health.timeout_us),
+     RANGE(MILLISECOND, HOUR),
+     .fallback = "1s",
+     .text = "A check that takes longer has failed."},
+    {.path = "services.groups.health.rise",
+     .type = SETTINGS_COUNT,
+     AT(struct config_group, health.rise),
+     RANGE(1, 1000),
+     .fallback = "2",
+     .text = "Checks in a row that must pass before a backend that is down is up."},
+    {.path = "services.groups.health.fall",
+     .type = SETTINGS_COUNT,
+     AT(struct config_group, health.fall),
+     RANGE(1, 1000),
+     .fallback = "3",
+     .text = "Checks in a row that must fail before a backend that is up is down."},
+    {.path = "services.groups.backends",
+     .type = SETTINGS_LIST,
+     .flags = SETTINGS_REQUIRED,
+     LIST(struct config_group, backends),
+     RANGE(1, 100000),
+     .size = sizeof(struct config_backend),
+     .line = offsetof(struct config_backend, line),
+     .text = "The servers of the group."},
+    {.path = "services.groups.backends.address",
+     .type = SETTINGS_ADDRESS,
+     .flags = SETTINGS_REQUIRED | SETTINGS_UNIQUE,
+     AT(struct config_backend, address),
+     RANGE(1, ADDRESS_TEXT_MAX),
+     .text = "Where the server listens. A host name is resolved at the start."},
+    {.path = "services.groups.backends.name",
+     .type = SETTINGS_ENDPOINT,
+     .flags = SETTINGS_UNIQUE,
+     AT(struct config_backend, name),
+     RANGE(1, ENDPOINT_TEXT_MAX),
+     .from = "address",
+     .note = "the address",
+     .text = "The backend's name in commands, status and metrics."},
+    {.path = "services.groups.backends.weight",
+     .type = SETTINGS_COUNT,
+     AT(struct config_backend, weight),
+     RANGE(0, 65535),
+     .fallback = "1",
+     .text = "Its part in relation to the other backends of the group. 0: no new connections."},
+    {.path = "services.groups.backends.backup",
+     .type = SETTINGS_BOOL,
+     AT(struct config_backend, backup),
+     .fallback = "false",
+     .text = "Serves only while no other backend of its group is usable."},
+
+    {.path = "services.migration",
+     .type = SETTINGS_SECTION,
+     .present = offsetof(struct config_service, migration.present),
+     .text = "The plan by which traffic moves from the active group to another: either `steps` or `ramp`."},
+    {.path = "services.migration.steps",
+     .type = SETTINGS_LIST,
+     LIST(struct config_service, migration.steps),
+     RANGE(1, 1000),
+     .size = sizeof(struct config_step),
+     .text = "Shares, each larger than the one before, the last one 100%."},
+    {.path = "services.migration.steps.share",
+     .type = SETTINGS_SHARE,
+     .flags = SETTINGS_REQUIRED,
+     AT(struct config_step, share_bp),
+     RANGE(1, UNITS_BP_FULL),
+     .text = "Part of the new connections (or clients) that go to the new group."},
+    {.path = "services.migration.steps.hold",
+     .type = SETTINGS_DURATION,
+     .flags = SETTINGS_REQUIRED,
+     AT(struct config_step, hold_us),
+     RANGE(0, 365 * DAY),
+     .text = "How long the share stays before the next step. 0 only at the last one: the old group drains at "
+             "once."},
+    {.path = "services.migration.ramp",
+     .type = SETTINGS_SECTION,
+     .present = offsetof(struct config_service, migration.ramp.present),
+     .text = "A share that rises steadily."},
+    {.path = "services.migration.ramp.from",
+     .type = SETTINGS_SHARE,
+     AT(struct config_service, migration.ramp.from_bp),
+     RANGE(1, UNITS_BP_FULL),
+     .fallback = "1%",
+     .text = "The share it begins with."},
+    {.path = "services.migration.ramp.to",
+     .type = SETTINGS_SHARE,
+     AT(struct config_service, migration.ramp.to_bp),
+     RANGE(1, UNITS_BP_FULL),
+     .fallback = "100%",
+     .text = "The share it ends with: 100%."},
+    {.path = "services.migration.ramp.over",
+     .type = SETTINGS_DURATION,
+     .flags = SETTINGS_REQUIRED,
+     AT(struct config_service, migration.ramp.over_us),
+     RANGE(10 * MILLISECOND, 365 * DAY),
+     .text = "How long it takes."},
+    {.path = "services.migration.ramp.tick",
+     .type = SETTINGS_DURATION,
+     AT(struct config_service, migration.ramp.tick_us),
+     RANGE(10 * MILLISECOND, DAY),
+     .derive = default_tick_us,
+     .note = "a hundredth of `over`, at least 100ms",
+     .text = "How often the share moves; each move is written to the journal first."},
+    {.path = "services.migration.ramp.shape",
+     .type = SETTINGS_WORD,
+     AT(struct config_service, migration.ramp.shape),
+     .words = shape_words,
+     .fallback = "linear",
+     .text = "`linear` adds the same each time, `exponential` multiplies: careful first, fast at the end."},
+    {.path = "services.migration.drain",
+     .type = SETTINGS_SECTION,
+     .text = "What follows 100%: the old group gets no new connections, and those that are open may finish."},
+    {.path = "services.migration.drain.timeout",
+     .type = SETTINGS_DURATION,
+     AT(struct config_service, migration.drain.timeout_us),
+     RANGE(0, 365 * DAY),
+     .fallback = "10m",
+     .text = "After this long those that are still open are closed. 0: at once."},
+    {.path = "services.migration.commit",
+     .type = SETTINGS_WORD,
+     AT(struct config_service, migration.commit),
+     .words = commit_words,
+     .fallback = "auto",
+     .text = "`auto`: the new group is active as soon as the old one is drained. `manual`: it waits for "
+             "`shuntctl commit`."},
+};
+
+const struct settings_table settings_table = {list, sizeof list / sizeof list[0]};
+
+const struct setting *settings_next(const struct settings_table *table, const struct setting *parent,
+                                    const struct setting *after)
+{
+    size_t prefix = parent ? strlen(parent->path) : 0;
+    const struct setting *setting = after ? after + 1 : table->list;
+    for (; setting < table->list + table->len; setting++) {
+        const char *rest = setting->path;
+        if (parent) {
+            if (strncmp(rest, parent->path, prefix) != 0 || rest[prefix] != '.') {
+                continue;
+            }
+            rest += prefix + 1;
+        }
+        if (!strchr(rest, '.')) {
+            return setting;
+        }
+    }
+    return NULL;
+}
+
+const char *settings_leaf(const struct setting *setting)
+{
+    const char *dot = strrchr(setting->path, '.');
+    return dot ? dot + 1 : setting->path;
+}
