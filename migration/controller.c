@@ -1,0 +1,383 @@
+/*
+ * The migration of one service, driven: asks the machine what is due, puts every event through machine,
+ * journal, routing and event ring in the order that the machine names, and wakes up when it must. Control
+ * thread. What may happen when is decided in migration/machine.c; the verbs of operators are in
+ * migration/commands.c.
+ */
+#include "migration/migration_internal.h"
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/units.h"
+
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Changes in one turn: a plan without holds may take many steps at once, a fault must not spin. */
+#define TURN_CHANGES_MAX 64
+
+static const struct migration_asker plan_asker = {.actor = "plan", .reason = NULL};
+static const struct migration_asker restart_asker = {.actor = "restart", .reason = NULL};
+
+static uint64_t real_clock_us(void *context)
+{
+    (void)context;
+    return clock_mono_us();
+}
+
+const char *migration_group_name(const struct migration *m, uint32_t group)
+{
+    return group < routing_groups(m->options.routing) ? routing_group_name(m->options.routing, group) : "?";
+}
+
+uint32_t migration_default_target(const struct migration *m)
+{
+    if (routing_groups(m->options.routing) == 2) {
+        return m->machine.active == 0 ? 1 : 0;
+    }
+    return m->machine.target != m->machine.active ? m->machine.target : ROUTING_NONE;
+}
+
+void migration_route(struct migration *m)
+{
+    struct err_text err;
+    uint32_t active;
+    uint32_t target;
+    uint32_t share_bp;
+
+    machine_route(&m->machine, &active, &target, &share_bp);
+    routing_set_active(m->options.routing, active);
+    routing_set_target(m->options.routing, target);
+    routing_set_share(m->options.routing, share_bp);
+    m->unpublished = routing_publish(m->options.routing, &err) != 0;
+    if (m->unpublished) {
+        log_line(LOG_LEVEL_ERROR, "routing not published, will try again",
+                 LOG_TEXT("service", m->options.config->name), LOG_TEXT("error", err.text));
+    }
+}
+
+static void narrate(const struct migration *m, const struct machine *before, enum machine_event event,
+                    const struct migration_asker *who, const char *text)
+{
+    events_add(m->options.events, clock_wall_us(), narrate_severity(&m->machine, event),
+               m->options.config->name, narrate_kind(before, &m->machine), who->actor, who->reason, "%s",
+               text);
+}
+
+/* Writes a state down. On failure m->journal_error says why. */
+static int write_state(struct migration *m, const struct machine *state, enum machine_event event,
+                       const struct migration_asker *who, const struct migration_asker *cause,
+                       const char *text)
+{
+    json_t *record = record_of_state(m, state, "state", machine_event_name(event), who, cause, text);
+    struct err_text err = {.text = "no memory for a record of the journal"};
+    int rc = ERR_NOMEM;
+
+    if (record != NULL) {
+        rc = journal_append(m->options.journal, record, true, &err);
+        json_decref(record);
+    }
+    if (rc != 0) {
+        snprintf(m->journal_error, sizeof(m->journal_error), "the journal cannot be written: %.200s",
+                 err.text);
+    } else {
+        m->progress_us = m->clock_us(m->clock_context);
+    }
+    return rc;
+}
+
+static void adopt(struct migration *m, const struct machine *next, const struct migration_asker *cause)
+{
+    uint32_t before[3];
+    uint32_t after[3];
+    char why[sizeof(m->why)];
+    char actor[sizeof(m->actor)];
+
+    /* cause may point into m itself */
+    snprintf(why, sizeof(why), "%s", cause->reason == NULL ? "" : cause->reason);
+    snprintf(actor, sizeof(actor), "%s", cause->actor == NULL ? "" : cause->actor);
+    memcpy(m->why, why, sizeof(why));
+    memcpy(m->actor, actor, sizeof(actor));
+    machine_route(&m->machine, &before[0], &before[1], &before[2]);
+    machine_route(next, &after[0], &after[1], &after[2]);
+    m->machine = *next;
+    if (memcmp(before, after, sizeof(before)) != 0) {
+        migration_route(m);
+    }
+}
+
+/* A record that should be there is not: nothing moves towards new until it is. */
+static void detach(struct migration *m, uint64_t now_us)
+{
+    struct machine_input input = {.event = MACHINE_JOURNAL_FAILED, .now_us = now_us};
+    struct machine before = m->machine;
+    struct machine_change change;
+    char text[256];
+
+    if (machine_handle(&m->machine, &m->rules, &input, &change) != 0) {
+        return;
+    }
+    m->machine = change.next;
+    if (!before.detached) { /* said once, not each second */
+        narrate_change(m, &before, &m->machine, input.event, text, sizeof(text));
+        narrate(m, &before, input.event, &plan_asker, text);
+    }
+}
+
+/* The reason that a plan itself gives for standing still. */
+static const char *own_reason(const struct machine *before, const struct machine *next,
+                              enum machine_event event)
+{
+    if (before->phase == MIGRATION_RAMPING && next->phase == MIGRATION_PAUSED) {
+        if (event == MACHINE_RESTART) {
+            return "the plan was changed while it ran: `resume` goes on with the new one from this share";
+        }
+        if (event == MACHINE_STEP_DUE || event == MACHINE_SKIP) {
+            return "the plan ends below 100%: `share` moves it by hand, `abort` goes back";
+        }
+    }
+    return NULL;
+}
+
+static void remember_error(struct err_text *err, const struct migration *m)
+{
+    err_set(err, ERR_SYSTEM, "%s: nothing was changed, traffic goes on as it is", m->journal_error);
+}
+
+int migration_perform(struct migration *m, struct machine_input *input, const struct migration_asker *who,
+                      struct err_text *err)
+{
+    struct machine before = m->machine;
+    struct migration_asker cause = {.actor = m->actor, .reason = m->why};
+    struct machine_change change;
+    const char *own;
+    char text[256];
+    int rc;
+
+    input->now_us = m->clock_us(m->clock_context);
+    rc = machine_handle(&m->machine, &m->rules, input, &change);
+    if (rc != 0 || change.order == MACHINE_NOTHING) {
+        return rc;
+    }
+    own = own_reason(&before, &change.next, input->event);
+    if (own != NULL) {
+        cause = (struct migration_asker){.actor = who->actor, .reason = own};
+    } else if (machine_event_is_operator(input->event)) {
+        cause = *who;
+    }
+    narrate_change(m, &before, &change.next, input->event, text, sizeof(text));
+    if (change.order == MACHINE_JOURNAL_FIRST) {
+        rc = write_state(m, &change.next, input->event, who, &cause, text);
+        if (rc != 0) {
+            if (!machine_event_is_operator(input->event)) {
+                detach(m, input->now_us);
+            }
+            remember_error(err, m);
+            return rc;
+        }
+    }
+    adopt(m, &change.next, &cause);
+    narrate(m, &before, input->event, who, text);
+    if (change.order == MACHINE_ACT_FIRST &&
+        write_state(m, &change.next, input->event, who, &cause, text) != 0) {
+        detach(m, input->now_us);
+    }
+    if (change.close_group != ROUTING_NONE && m->options.close_group != NULL) {
+        m->options.close_group(m->options.context, change.close_group);
+    }
+    return 0;
+}
+
+static struct machine_sight look(const struct migration *m)
+{
+    uint32_t leaving = machine_leaving(&m->machine);
+    struct machine_sight sight = {.now_us = m->clock_us(m->clock_context)};
+
+    if (m->machine.target != ROUTING_NONE) {
+        sight.usable = routing_usable(m->options.routing, m->machine.target);
+    }
+    if (leaving != ROUTING_NONE) {
+        sight.leaving = routing_open(m->options.routing, leaving);
+    }
+    return sight;
+}
+
+/* A light record of the time served, so that a kill loses little of it. Not worth a wait for the disk; a
+ * failure shows at the next record that is. */
+static void write_progress(struct migration *m)
+{
+    struct migration_asker cause = {.actor = m->actor, .reason = m->why};
+    uint64_t now_us = m->clock_us(m->clock_context);
+    struct machine state = m->machine;
+    uint64_t every_us;
+    json_t *record;
+
+    if (state.phase != MIGRATION_RAMPING && state.phase != MIGRATION_DRAINING) {
+        return;
+    }
+    every_us = (state.phase == MIGRATION_RAMPING ? plan_hold_us(m->plan, state.step) : m->rules.drain_us) /
+               MIGRATION_PROGRESS_PARTS;
+    every_us = every_us < MIGRATION_PROGRESS_MIN_US ? MIGRATION_PROGRESS_MIN_US : every_us;
+    if (state.detached || now_us - m->progress_us < every_us) {
+        return;
+    }
+    m->progress_us = now_us;
+    state.served_us = machine_served_us(&state, now_us);
+    record = record_of_state(m, &state, "progress", "progress", &plan_asker, &cause, "");
+    if (record != NULL) {
+        (void)(journal_append(m->options.journal, record, false, NULL) == 0);
+        json_decref(record);
+    }
+}
+
+void migration_turn(struct migration *m)
+{
+    struct err_text err;
+
+    if (m->unpublished) {
+        migration_route(m);
+    }
+    for (int changes = 0; changes < TURN_CHANGES_MAX; changes++) {
+        struct machine_sight sight = look(m);
+        struct machine_input input = {.event = machine_due(&m->machine, &m->rules, &sight),
+                                      .usable = sight.usable};
+
+        if (input.event == MACHINE_NO_EVENT || migration_perform(m, &input, &plan_asker, &err) != 0) {
+            break;
+        }
+    }
+    write_progress(m);
+    migration_arm(m);
+}
+
+uint64_t migration_wake_us(const struct migration *m)
+{
+    uint64_t now_us = m->clock_us(m->clock_context);
+    uint64_t wake = machine_wake_us(&m->machine, &m->rules);
+
+    if ((machine_is_open(&m->machine) || m->unpublished) && wake > now_us + MIGRATION_POLL_US) {
+        wake = now_us + MIGRATION_POLL_US;
+    }
+    return wake;
+}
+
+void migration_arm(struct migration *m)
+{
+    uint64_t wake = migration_wake_us(m);
+    uint64_t now_us = m->clock_us(m->clock_context);
+    uint64_t wait_us = wake > now_us ? wake - now_us : 0;
+    struct timeval tv = {.tv_sec = (time_t)(wait_us / CLOCK_US_PER_S),
+                         .tv_usec = (suseconds_t)(wait_us % CLOCK_US_PER_S)};
+
+    if (m->timer == NULL) {
+        return;
+    }
+    if (wake == CLOCK_NEVER) {
+        (void)event_del(m->timer);
+    } else if (event_add(m->timer, &tv) != 0) {
+        log_line(LOG_LEVEL_ERROR, "cannot arm the timer of a migration",
+                 LOG_TEXT("service", m->options.config->name));
+    }
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    migration_turn(context);
+}
+
+/* Takes up what the journal says, puts it in force, and says so. */
+static void restart(struct migration *m)
+{
+    struct machine_input input = {.event = MACHINE_RESTART};
+    char words[200];
+    struct err_text err;
+    bool found;
+
+    record_restore(m, &found, &input.plan_changed, words, sizeof(words));
+    m->machine.mark_us = m->clock_us(m->clock_context);
+    overrides_restore(m);
+    migration_route(m);
+    if (words[0] != '\0') {
+        events_add(m->options.events, clock_wall_us(), EVENTS_WARN, m->options.config->name, "phase",
+                   "restart", NULL, "%s", words);
+    }
+    if (found && machine_is_open(&m->machine)) {
+        (void)(migration_perform(m, &input, &restart_asker, &err) == 0);
+    }
+}
+
+int migration_create_with_clock(const struct migration_options *options, uint64_t (*clock_us)(void *context),
+                                void *clock_context, struct migration **out, struct err_text *err)
+{
+    struct migration *m = calloc(1, sizeof(*m));
+    int rc;
+
+    if (m == NULL) {
+        return err_set(err, ERR_NOMEM, "no memory for the migration of %s", options->config->name);
+    }
+    m->options = *options;
+    m->clock_us = clock_us;
+    m->clock_context = clock_context;
+    m->progress_us = clock_us(clock_context);
+    rc = plan_compile(&options->config->migration, &m->plan, err);
+    if (rc == 0 && options->base != NULL) {
+        m->timer = event_new(options->base, -1, 0, on_timer, m);
+        rc = m->timer == NULL
+                 ? err_set(err, ERR_NOMEM, "no memory for the migration of %s", options->config->name)
+                 : 0;
+    }
+    if (rc != 0) {
+        migration_destroy(m);
+        return rc;
+    }
+    m->rules =
+        (struct machine_rules){.plan = m->plan,
+                               .drain_us = options->config->migration.drain.timeout_us,
+                               .commit_manual = options->config->migration.commit == CONFIG_COMMIT_MANUAL};
+    restart(m);
+    migration_arm(m);
+    *out = m;
+    return 0;
+}
+
+int migration_create(const struct migration_options *options, struct migration **out, struct err_text *err)
+{
+    return migration_create_with_clock(options, real_clock_us, NULL, out, err);
+}
+
+/* An orderly end: the time served up to now is worth a wait for the disk. */
+static void write_last_progress(struct migration *m)
+{
+    struct migration_asker cause = {.actor = m->actor, .reason = m->why};
+    struct machine state = m->machine;
+    json_t *record;
+
+    if (!machine_is_open(&state)) {
+        return;
+    }
+    state.served_us = machine_served_us(&state, m->clock_us(m->clock_context));
+    record = record_of_state(m, &state, "progress", "shutdown", &restart_asker, &cause, "");
+    if (record != NULL) {
+        (void)(journal_append(m->options.journal, record, true, NULL) == 0);
+        json_decref(record);
+    }
+}
+
+void migration_destroy(struct migration *m)
+{
+    if (m == NULL) {
+        return;
+    }
+    if (m->machine.number > 0) {
+        write_last_progress(m);
+    }
+    if (m->timer != NULL) {
+        event_free(m->timer);
+    }
+    plan_destroy(m->plan);
+    free(m);
+}

@@ -1,0 +1,389 @@
+/*
+ * The journal on disk: lock, open, append with fdatasync, rewrite in compact form. Control thread only; an
+ * append that must last waits for the disk, and with it the control thread, never a worker. What a line and
+ * a file mean is in migration/journal_text.c.
+ */
+#include "migration/journal.h"
+
+#include "core/clock.h"
+#include "core/failpoint.h"
+#include "migration/journal_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define JOURNAL_READ_MAX ((off_t)1 << 30)
+
+struct journal {
+    int dir;  /* fd of state_dir */
+    int lock; /* fd of "journal.lock", flocked while we live */
+    int fd;   /* "journal", for appending */
+    char *path;
+    uint64_t good_bytes;   /* up to here every line is whole */
+    uint64_t compact_size; /* after the last rewrite, or at open */
+    uint64_t last_number;
+    bool torn; /* bytes may stand behind good_bytes: cut before the next append */
+    struct journal_records records;
+    char notes[512];
+};
+
+/* write(2) until all is written. A failpoint may end it halfway, or kill between the halves. */
+static int write_all(int fd, const char *text, size_t len)
+{
+    bool split = failpoint_any();
+
+    for (size_t done = 0; done < len;) {
+        size_t part = split && done == 0 ? (len + 1) / 2 : len - done;
+        ssize_t n = write(fd, text + done, part);
+
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            errno = n == 0 ? EIO : errno;
+            return ERR_SYSTEM;
+        }
+        done += (size_t)n;
+        if (split && (errno = failpoint("journal-half")) != 0) {
+            return ERR_SYSTEM;
+        }
+    }
+    return 0;
+}
+
+static int sync_file(int fd)
+{
+    if ((errno = failpoint("journal-sync")) != 0 || fdatasync(fd) != 0) {
+        return ERR_SYSTEM;
+    }
+    return 0;
+}
+
+static int open_dir(const char *dir, struct journal *journal, struct err_text *err)
+{
+    if (mkdir(dir, 0750) != 0 && errno != EEXIST) {
+        return err_set_errno(err, "state_dir: cannot create %s", dir);
+    }
+    journal->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (journal->dir < 0) {
+        return err_set_errno(err, "state_dir: cannot open %s", dir);
+    }
+    journal->lock = openat(journal->dir, "journal.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    if (journal->lock < 0) {
+        return err_set_errno(err, "state_dir: cannot create %s/journal.lock", dir);
+    }
+    if (flock(journal->lock, LOCK_EX | LOCK_NB) != 0) {
+        if (errno == EWOULDBLOCK) {
+            return err_set(
+                err, ERR_EXISTS,
+                "%s is in use by another shuntd: stop that one, or give this one its own state_dir", dir);
+        }
+        return err_set_errno(err, "state_dir: cannot lock %s/journal.lock", dir);
+    }
+    return 0;
+}
+
+static int read_file(struct journal *journal, char **text, size_t *len, struct err_text *err)
+{
+    struct stat st;
+    size_t done = 0;
+
+    if (fstat(journal->fd, &st) != 0) {
+        return err_set_errno(err, "cannot look at %s", journal->path);
+    }
+    if (st.st_size > JOURNAL_READ_MAX) {
+        return err_set(err, ERR_CORRUPT, "%s is larger than any journal: move it away to begin anew",
+                       journal->path);
+    }
+    *len = (size_t)st.st_size;
+    *text = malloc(*len + 1);
+    if (*text == NULL) {
+        return err_set(err, ERR_NOMEM, "no memory to read %s", journal->path);
+    }
+    while (done < *len) {
+        ssize_t n = pread(journal->fd, *text + done, *len - done, (off_t)done);
+
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            errno = n == 0 ? EIO : errno;
+            free(*text);
+            return err_set_errno(err, "cannot read %s", journal->path);
+        }
+        done += (size_t)n;
+    }
+    return 0;
+}
+
+static int cut_back(struct journal *journal)
+{
+    if (ftruncate(journal->fd, (off_t)journal->good_bytes) != 0) {
+        return ERR_SYSTEM;
+    }
+    if (lseek(journal->fd, (off_t)journal->good_bytes, SEEK_SET) < 0) {
+        return ERR_SYSTEM;
+    }
+    journal->torn = false;
+    return 0;
+}
+
+/* Writes one line behind the good ones; on failure the file may be torn. */
+static int put_line(struct journal *journal, const json_t *record, bool durable)
+{
+    size_t len = 0;
+    char *line;
+    int rc;
+
+    if (journal->torn && cut_back(journal) != 0) {
+        return ERR_SYSTEM;
+    }
+    line = journal_line_encode(record, &len);
+    if (line == NULL) {
+        errno = ENOMEM;
+        return ERR_SYSTEM;
+    }
+    journal->torn = true;
+    errno = failpoint("journal-append");
+    rc = errno != 0 ? ERR_SYSTEM : write_all(journal->fd, line, len);
+    if (rc == 0 && durable) {
+        rc = sync_file(journal->fd);
+    }
+    free(line);
+    if (rc == 0) {
+        journal->torn = false;
+        journal->good_bytes += len;
+    }
+    return rc;
+}
+
+/* Cuts what is torn and begins an empty file with its header. */
+static int repair(struct journal *journal, struct err_text *err)
+{
+    json_t *header;
+    int rc;
+
+    if (cut_back(journal) != 0) {
+        return err_set_errno(err, "cannot cut %s to its last good line", journal->path);
+    }
+    if (journal->good_bytes > 0) {
+        return 0;
+    }
+    header = journal_header();
+    rc = header == NULL ? ERR_NOMEM : put_line(journal, header, true);
+    json_decref(header);
+    if (rc != 0 || fsync(journal->dir) != 0) {
+        return err_set_errno(err, "cannot begin %s", journal->path);
+    }
+    return 0;
+}
+
+static int write_compact(struct journal *journal, int fd, uint64_t *size)
+{
+    json_t *header = journal_header();
+    int rc = header == NULL ? ERR_NOMEM : 0;
+
+    *size = 0;
+    for (size_t i = 0; i <= journal->records.len && rc == 0; i++) {
+        size_t len = 0;
+        char *line = journal_line_encode(i == 0 ? header : journal->records.list[i - 1], &len);
+
+        rc = line == NULL ? ERR_NOMEM : write_all(fd, line, len);
+        *size += len;
+        free(line);
+    }
+    json_decref(header);
+    return rc == 0 ? sync_file(fd) : rc;
+}
+
+/* Writes a new file beside the old one and puts it in its place. Any failure leaves the old one in force. */
+static int compact(struct journal *journal)
+{
+    uint64_t size = 0;
+    int fd;
+
+    if (journal_records_compact(&journal->records) != 0) {
+        return ERR_NOMEM;
+    }
+    fd = openat(journal->dir, "journal.new", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    if (fd < 0) {
+        return ERR_SYSTEM;
+    }
+    if (write_compact(journal, fd, &size) != 0 || (errno = failpoint("journal-rename")) != 0 ||
+        renameat(journal->dir, "journal.new", journal->dir, "journal") != 0) {
+        close(fd);
+        unlinkat(journal->dir, "journal.new", 0);
+        return ERR_SYSTEM;
+    }
+    close(journal->fd);
+    journal->fd = fd;
+    journal->good_bytes = journal->compact_size = size;
+    journal->torn = false;
+    (void)failpoint("journal-renamed");
+    /* Without this the rename may not outlive a power failure; the old file then serves as well. */
+    return fsync(journal->dir) == 0 ? 0 : ERR_SYSTEM;
+}
+
+static void note(struct journal *journal, const char *text)
+{
+    size_t len = strlen(journal->notes);
+
+    snprintf(journal->notes + len, sizeof(journal->notes) - len, "%s%s", len > 0 ? "; " : "", text);
+}
+
+static int load(struct journal *journal, struct err_text *err)
+{
+    struct journal_scan scan;
+    char *text = NULL;
+    size_t len = 0;
+    int rc = read_file(journal, &text, &len, err);
+
+    if (rc != 0) {
+        return rc;
+    }
+    rc = journal_scan_text(text, len, journal->path, &scan, err);
+    free(text);
+    if (rc != 0) {
+        return rc;
+    }
+    journal->records = scan.records;
+    journal->good_bytes = journal->compact_size = scan.good_bytes;
+    journal->last_number = scan.last_number;
+    if (scan.note[0] != '\0') {
+        note(journal, scan.note);
+    }
+    rc = repair(journal, err);
+    if (rc == 0 && journal->good_bytes > JOURNAL_COMPACT_AT) {
+        uint64_t before = journal->good_bytes;
+        char words[128];
+
+        if (compact(journal) == 0) {
+            snprintf(words, sizeof(words), "compacted from %" PRIu64 " to %" PRIu64 " bytes", before,
+                     journal->good_bytes);
+        } else {
+            snprintf(words, sizeof(words), "could not be compacted and goes on as it is: %s",
+                     strerror(errno));
+        }
+        note(journal, words);
+    }
+    return rc;
+}
+
+int journal_open(const char *dir, struct journal **out, struct err_text *err)
+{
+    struct journal *journal = calloc(1, sizeof(*journal));
+    int rc;
+
+    if (journal == NULL) {
+        return err_set(err, ERR_NOMEM, "no memory for the journal");
+    }
+    journal->dir = journal->lock = journal->fd = -1;
+    if (asprintf(&journal->path, "%s/journal", dir) < 0) {
+        journal->path = NULL;
+        rc = err_set(err, ERR_NOMEM, "no memory for the journal");
+    } else {
+        rc = open_dir(dir, journal, err);
+    }
+    if (rc == 0) {
+        journal->fd = openat(journal->dir, "journal", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+        rc = journal->fd < 0 ? err_set_errno(err, "cannot open %s", journal->path) : load(journal, err);
+    }
+    if (rc != 0) {
+        journal_close(journal);
+        return rc;
+    }
+    *out = journal;
+    return 0;
+}
+
+void journal_close(struct journal *journal)
+{
+    if (journal == NULL) {
+        return;
+    }
+    journal_records_clear(&journal->records);
+    if (journal->fd >= 0) {
+        if (journal->torn) {
+            (void)cut_back(journal);
+        }
+        (void)fdatasync(journal->fd); /* what was not worth waiting for */
+        close(journal->fd);
+    }
+    if (journal->lock >= 0) {
+        close(journal->lock);
+    }
+    if (journal->dir >= 0) {
+        close(journal->dir);
+    }
+    free(journal->path);
+    free(journal);
+}
+
+const char *journal_open_notes(const struct journal *journal)
+{
+    return journal->notes;
+}
+
+static int stamp(struct journal *journal, const json_t *record, json_t **out)
+{
+    json_t *copy = json_copy((json_t *)(uintptr_t)record);
+
+    if (copy == NULL ||
+        json_object_set_new(copy, "n", json_integer((json_int_t)journal->last_number + 1)) != 0 ||
+        json_object_set_new(copy, "t", json_integer((json_int_t)clock_wall_us())) != 0) {
+        json_decref(copy);
+        return ERR_NOMEM;
+    }
+    *out = copy;
+    return 0;
+}
+
+int journal_append(struct journal *journal, json_t *record, bool durable, struct err_text *err)
+{
+    json_t *stamped = NULL;
+    int rc;
+
+    if (stamp(journal, record, &stamped) != 0) {
+        return err_set(err, ERR_NOMEM, "no memory for a record of the journal");
+    }
+    if (put_line(journal, stamped, durable) != 0) {
+        rc = err_set_errno(err, "cannot write %s", journal->path);
+        /* At once, so that a record whose sync failed is not found by a restart as if it counted. */
+        if (journal->torn) {
+            (void)cut_back(journal);
+        }
+        json_decref(stamped);
+        return rc;
+    }
+    (void)failpoint("journal-done");
+    journal->last_number++;
+    journal_records_drop_progress(&journal->records, stamped);
+    rc = journal_records_add(&journal->records, stamped);
+    json_decref(stamped);
+    if (rc == 0 && journal->good_bytes > JOURNAL_COMPACT_RUNNING_AT &&
+        journal->good_bytes > 2 * journal->compact_size) {
+        (void)compact(journal); /* what failed is tried again at the next append; nothing is lost */
+    }
+    /* It is on disk, so it counts even if memory for the copy in reports was short. */
+    return 0;
+}
+
+void journal_each(const struct journal *journal, const char *service,
+                  void (*fn)(void *context, const json_t *record), void *context)
+{
+    for (size_t i = 0; i < journal->records.len; i++) {
+        const json_t *record = journal->records.list[i];
+        const char *of = json_string_value(json_object_get(record, "service"));
+
+        if (service == NULL || (of != NULL && strcmp(of, service) == 0)) {
+            fn(context, record);
+        }
+    }
+}

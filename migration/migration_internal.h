@@ -1,0 +1,90 @@
+/*
+ * Inside the room: what the files of the controller share. The controller is the thin shell around the
+ * machine:
+ *
+ *   commands.c    the operator's verbs          ─┐
+ *   controller.c  timer, poll, restart          ─┼─▶ migration_perform() ─▶ machine, journal, routing, events
+ *   record.c      state ⇄ journal record
+ *   narrate.c     the words of events and of the status
+ *   overrides.c   weights and operator states that outlive a restart
+ *
+ * Control thread only.
+ */
+#ifndef MIGRATION_MIGRATION_INTERNAL_H
+#define MIGRATION_MIGRATION_INTERNAL_H
+
+#include "migration/journal.h"
+#include "migration/machine.h"
+#include "migration/migration.h"
+#include "migration/plan.h"
+
+#include <jansson.h>
+
+struct event;
+
+/* How often the world is looked at while a migration is under way. */
+#define MIGRATION_POLL_US UINT64_C(100000)
+/* Of the hold served, at most this much is lost by a kill: 1/20 of it, but no less than 5 s apart. */
+#define MIGRATION_PROGRESS_PARTS 20u
+#define MIGRATION_PROGRESS_MIN_US UINT64_C(5000000)
+
+struct migration {
+    struct migration_options options;
+    uint64_t (*clock_us)(void *context); /* monotonic; tests put their own */
+    void *clock_context;
+    struct event *timer; /* owned; NULL without a base */
+    struct plan *plan;   /* owned; NULL: none */
+    struct machine_rules rules;
+    struct machine machine;
+    char why[256];           /* reason of the last command, or of what stopped the plan */
+    char actor[64];          /* who gave it */
+    char journal_error[256]; /* the last failure to write */
+    bool unpublished;        /* the routing could not be published: try again */
+    uint64_t progress_us;    /* when progress was last journaled */
+};
+
+/* migration_create with a clock of the caller's and base possibly NULL (then nothing runs by itself:
+ * migration_turn). */
+MUST_CHECK int migration_create_with_clock(const struct migration_options *options,
+                                           uint64_t (*clock_us)(void *context), void *clock_context,
+                                           struct migration **out, struct err_text *err);
+/* Does what has come due, then arms the timer. */
+void migration_turn(struct migration *m);
+/* When the next turn is needed; CLOCK_NEVER when nothing runs. */
+uint64_t migration_wake_us(const struct migration *m);
+
+/* Puts an event through machine, journal, routing and ring, in the order that the machine names. */
+MUST_CHECK int migration_perform(struct migration *m, struct machine_input *input,
+                                 const struct migration_asker *who, struct err_text *err);
+/* The group that a start without a name would go to; ROUTING_NONE when several could be meant. */
+uint32_t migration_default_target(const struct migration *m);
+const char *migration_group_name(const struct migration *m, uint32_t group);
+/* Sets the routing to what the machine says and publishes it. */
+void migration_route(struct migration *m);
+void migration_arm(struct migration *m);
+
+/* record.c: a state as a journal record (owned by the caller, NULL without memory), and back. who: makes this
+ * record; cause: whom the state is owed to (kept in m->actor and m->why). */
+json_t *record_of_state(const struct migration *m, const struct machine *state, const char *kind,
+                        const char *event, const struct migration_asker *who,
+                        const struct migration_asker *cause, const char *text);
+/* Puts the state that the journal last held into m (not routed yet). *plan_changed, *found as named. words:
+ * what could not be taken over, empty when all was. */
+void record_restore(struct migration *m, bool *found, bool *plan_changed, char *words, size_t words_size);
+
+/* narrate.c: one line for people about a change; the severity of its event. */
+void narrate_change(const struct migration *m, const struct machine *before, const struct machine *after,
+                    enum machine_event event, char *out, size_t out_size);
+enum events_severity narrate_severity(const struct machine *after, enum machine_event event);
+const char *narrate_kind(const struct machine *before, const struct machine *after);
+/* Why the migration is where it is, or what it waits for. */
+void narrate_reason(const struct migration *m, uint64_t now_us, char *out, size_t out_size);
+void narrate_id(const struct migration *m, const struct machine *state, char *out, size_t out_size);
+/* Names of the backends of a group that are not usable, for people; empty when all are. */
+void narrate_down(const struct migration *m, uint32_t group, char *out, size_t out_size);
+
+/* overrides.c: applies the weights and operator states of the journal that the configuration has not
+ * overtaken. */
+void overrides_restore(struct migration *m);
+
+#endif

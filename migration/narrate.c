@@ -1,0 +1,236 @@
+/*
+ * The words of a migration: one line for each change, the reason in the status, ids. Pure but for reading the
+ * routing; control thread. Refusals have their own words in migration/refusal.c.
+ */
+#include "migration/migration_internal.h"
+
+#include "core/clock.h"
+#include "core/units.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+void narrate_id(const struct migration *m, const struct machine *state, char *out, size_t out_size)
+{
+    if (state->number == 0) {
+        out[0] = '\0';
+    } else {
+        snprintf(out, out_size, "%s-%" PRIu32, m->options.config->name, state->number);
+    }
+}
+
+void narrate_down(const struct migration *m, uint32_t group, char *out, size_t out_size)
+{
+    size_t len = 0;
+
+    out[0] = '\0';
+    for (size_t i = 0; i < routing_backends(m->options.routing, group) && len < out_size; i++) {
+        const struct backend *backend = routing_backend_at(m->options.routing, group, i);
+        const char *state = NULL;
+        int n;
+
+        if (backend_admin(backend) != BACKEND_READY) {
+            state = backend_admin_name(backend_admin(backend));
+        } else if (backend_state(backend) == BACKEND_DOWN) {
+            state = backend_state_name(BACKEND_DOWN);
+        } else if (backend_weight(backend) == 0) {
+            state = "weight 0";
+        }
+        if (state == NULL) {
+            continue;
+        }
+        n = snprintf(out + len, out_size - len, "%s%s (%s)", len > 0 ? ", " : "", backend_name(backend),
+                     state);
+        len += n < 0 ? 0 : (size_t)n;
+    }
+}
+
+/* "25% → 50% (step 3 of 4)" */
+static void narrate_share(const struct migration *m, const struct machine *before,
+                          const struct machine *after, char *out, size_t out_size)
+{
+    char from[16];
+    char to[16];
+    char step[48] = " by hand";
+
+    units_format_share(before->share_bp, from, sizeof(from));
+    units_format_share(after->share_bp, to, sizeof(to));
+    if (!after->by_hand) {
+        snprintf(step, sizeof(step), " (step %" PRIu32 " of %" PRIu32 ")", after->step, plan_steps(m->plan));
+    }
+    snprintf(out, out_size, "share %s → %s%s", from, to, step);
+}
+
+/* "web-1 started: 1% for 5m, then 25%" */
+static void narrate_start(const struct migration *m, const struct machine *after, char *out, size_t out_size)
+{
+    char id[96];
+    char share[16];
+    char next[16];
+    char hold[32];
+
+    narrate_id(m, after, id, sizeof(id));
+    units_format_share(after->share_bp, share, sizeof(share));
+    if (after->by_hand) {
+        snprintf(out, out_size, "%s opened by hand: %s of new connections to %s", id, share,
+                 migration_group_name(m, after->target));
+        return;
+    }
+    clock_format_duration(plan_hold_us(m->plan, after->step), hold, sizeof(hold));
+    if (after->step < plan_steps(m->plan)) {
+        units_format_share(plan_share_bp(m->plan, after->step + 1), next, sizeof(next));
+    } else {
+        snprintf(next, sizeof(next), "drain");
+    }
+    snprintf(out, out_size, "%s started: %s for %s, then %s", id, share, hold, next);
+}
+
+static void narrate_restart(const struct migration *m, const struct machine *before,
+                            const struct machine *after, char *out, size_t out_size)
+{
+    char share[16];
+    char served[32];
+    char id[96];
+
+    narrate_id(m, after, id, sizeof(id));
+    units_format_share(after->share_bp, share, sizeof(share));
+    clock_format_duration(after->served_us, served, sizeof(served));
+    if (before->phase != after->phase && after->phase == MIGRATION_PAUSED) {
+        snprintf(out, out_size, "%s goes on after a restart, paused at %s: its plan was changed meanwhile",
+                 id, share);
+    } else {
+        snprintf(out, out_size, "%s goes on after a restart: %s at %s, %s of its time served", id,
+                 migration_phase_name(after->phase), share, served);
+    }
+}
+
+static void narrate_phase(const struct migration *m, const struct machine *before,
+                          const struct machine *after, enum machine_event event, char *out, size_t out_size)
+{
+    const char *old = migration_group_name(m, before->active);
+    const char *target = migration_group_name(m, after->target);
+    char share[16];
+    char limit[32];
+
+    units_format_share(before->share_bp, share, sizeof(share));
+    clock_format_duration(m->rules.drain_us, limit, sizeof(limit));
+    switch (after->phase) {
+    case MIGRATION_RAMPING:
+        snprintf(out, out_size, "resumed at %s", share);
+        break;
+    case MIGRATION_PAUSED:
+        snprintf(out, out_size, "%s at %s",
+                 event == MACHINE_STEP_DUE || event == MACHINE_SKIP ? "the plan is done: paused" : "paused",
+                 share);
+        break;
+    case MIGRATION_DRAINING:
+        if (before->phase == MIGRATION_DRAINING) {
+            snprintf(out, out_size, "commit given: completes when %s is drained", old);
+        } else {
+            snprintf(out, out_size, "draining %s: %" PRIu64 " connections open there, up to %s", old,
+                     routing_open(m->options.routing, before->active), limit);
+        }
+        break;
+    case MIGRATION_AWAITING_COMMIT:
+        snprintf(out, out_size, "%s is drained: waits for `commit %s`", old, m->options.config->name);
+        break;
+    case MIGRATION_COMPLETED:
+        snprintf(out, out_size, "completed: all traffic on %s; %s is free", target, old);
+        break;
+    case MIGRATION_ROLLING_BACK:
+        snprintf(out, out_size, "rollback %s → 0%%: %" PRIu64 " connections left on %s, drain up to %s",
+                 share, routing_open(m->options.routing, after->target), target, limit);
+        break;
+    case MIGRATION_ROLLED_BACK:
+        snprintf(out, out_size, "rolled back: all traffic on %s", old);
+        break;
+    default:
+        snprintf(out, out_size, "%s → %s", migration_phase_name(before->phase),
+                 migration_phase_name(after->phase));
+        break;
+    }
+}
+
+void narrate_change(const struct migration *m, const struct machine *before, const struct machine *after,
+                    enum machine_event event, char *out, size_t out_size)
+{
+    const char *target = after->target == ROUTING_NONE ? "" : migration_group_name(m, after->target);
+    size_t len;
+
+    if (event == MACHINE_TARGET_LOST) {
+        snprintf(out, out_size, "holding: no usable backend in %s; its traffic goes to %s", target,
+                 migration_group_name(m, after->active));
+    } else if (event == MACHINE_TARGET_BACK) {
+        snprintf(out, out_size, "%s has a usable backend again: goes on", target);
+    } else if (event == MACHINE_JOURNAL_FAILED) {
+        snprintf(out, out_size, "frozen at the present share: %s", m->journal_error);
+    } else if (event == MACHINE_JOURNAL_RETRY) {
+        snprintf(out, out_size, "the journal can be written again: goes on");
+    } else if (event == MACHINE_RESTART) {
+        narrate_restart(m, before, after, out, out_size);
+    } else if (after->number != before->number) {
+        narrate_start(m, after, out, out_size);
+    } else if (after->share_bp != before->share_bp && after->phase != MIGRATION_ROLLING_BACK) {
+        narrate_share(m, before, after, out, out_size);
+    } else {
+        narrate_phase(m, before, after, event, out, out_size);
+    }
+    len = strlen(out);
+    if (event == MACHINE_DRAIN_DEADLINE && len < out_size) {
+        snprintf(out + len, out_size - len, " (its connections were closed at the end of the drain)");
+    }
+}
+
+enum events_severity narrate_severity(const struct machine *after, enum machine_event event)
+{
+    if (event == MACHINE_JOURNAL_FAILED) {
+        return EVENTS_ERROR;
+    }
+    if (event == MACHINE_TARGET_LOST || event == MACHINE_DRAIN_DEADLINE ||
+        after->phase == MIGRATION_ROLLING_BACK || after->phase == MIGRATION_ROLLED_BACK) {
+        return EVENTS_WARN;
+    }
+    return EVENTS_INFO;
+}
+
+const char *narrate_kind(const struct machine *before, const struct machine *after)
+{
+    return before->phase == after->phase && before->share_bp != after->share_bp ? "share" : "phase";
+}
+
+static void narrate_left(const struct migration *m, uint32_t group, uint64_t now_us, char *out,
+                         size_t out_size)
+{
+    uint64_t served = machine_served_us(&m->machine, now_us);
+    char left[32];
+
+    clock_format_duration(served < m->rules.drain_us ? m->rules.drain_us - served : 0, left, sizeof(left));
+    snprintf(out, out_size, "%" PRIu64 " connections left on %s, up to %s",
+             routing_open(m->options.routing, group), migration_group_name(m, group), left);
+}
+
+void narrate_reason(const struct migration *m, uint64_t now_us, char *out, size_t out_size)
+{
+    const struct machine *s = &m->machine;
+    const char *service = m->options.config->name;
+
+    out[0] = '\0';
+    if (s->detached) {
+        snprintf(out, out_size, "frozen: %s", m->journal_error);
+    } else if (s->held) {
+        snprintf(out, out_size, "holding: no usable backend in %s; traffic of %s goes to %s",
+                 migration_group_name(m, s->target), migration_group_name(m, s->target),
+                 migration_group_name(m, s->active));
+    } else if (s->phase == MIGRATION_PAUSED) {
+        snprintf(out, out_size, "%s by %s%s%s", s->by_hand && s->step == 0 ? "share set" : "paused", m->actor,
+                 m->why[0] == '\0' ? "" : ": ", m->why);
+    } else if (s->phase == MIGRATION_DRAINING) {
+        narrate_left(m, s->active, now_us, out, out_size);
+    } else if (s->phase == MIGRATION_AWAITING_COMMIT) {
+        snprintf(out, out_size, "%s is drained: `commit %s` completes, `abort %s` goes back",
+                 migration_group_name(m, s->active), service, service);
+    } else if (s->phase != MIGRATION_IDLE && s->phase != MIGRATION_RAMPING) {
+        snprintf(out, out_size, "%s", m->why);
+    }
+}

@@ -1,0 +1,148 @@
+/*
+ * Weights and operator states given at run time: put in force at once, written down, and taken up again after
+ * a restart, as long as the configuration still says what it said when they were given: an edited file wins.
+ * Control thread.
+ */
+#include "migration/migration_internal.h"
+
+#include "core/clock.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The weight that the configuration gives a backend; 1 when it does not name it. */
+static uint32_t configured_weight(const struct migration *m, const struct backend *backend)
+{
+    const char *group = migration_group_name(m, backend_group(backend));
+
+    for (size_t g = 0; g < m->options.config->groups_len; g++) {
+        const struct config_group *config = &m->options.config->groups[g];
+
+        for (size_t b = 0; strcmp(config->name, group) == 0 && b < config->backends_len; b++) {
+            if (strcmp(config->backends[b].name, backend_name(backend)) == 0) {
+                return config->backends[b].weight;
+            }
+        }
+    }
+    return 1;
+}
+
+static json_t *record_of(const struct migration *m, const struct backend *backend, const char *kind,
+                         const struct migration_asker *who, const char *text)
+{
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:s*, s:s*, s:s}", "service", m->options.config->name,
+                     "kind", kind, "group", migration_group_name(m, backend_group(backend)), "backend",
+                     backend_name(backend), "event", kind, "configured",
+                     (json_int_t)configured_weight(m, backend), "actor", who->actor, "reason", who->reason,
+                     "text", text);
+}
+
+/* In force already; a journal that cannot be written costs only the memory of it. */
+static int put_in_force(struct migration *m, struct backend *backend, const char *kind, json_t *value,
+                        const struct migration_asker *who, const char *text)
+{
+    struct err_text err = {.text = "no memory for a record of the journal"};
+    json_t *record = record_of(m, backend, kind, who, text);
+    char *key = NULL;
+    int rc = ERR_NOMEM;
+
+    if (asprintf(&key, "%s/%s", migration_group_name(m, backend_group(backend)), backend_name(backend)) < 0) {
+        key = NULL;
+    }
+    if (record == NULL || key == NULL || json_object_set(record, "value", value) != 0 ||
+        json_object_set_new(record, "key", json_string(key)) != 0) {
+        rc = ERR_NOMEM;
+    } else {
+        rc = journal_append(m->options.journal, record, true, &err);
+    }
+    events_add(m->options.events, clock_wall_us(), EVENTS_INFO, m->options.config->name, kind, who->actor,
+               who->reason, "%s", text);
+    if (rc != 0) {
+        events_add(m->options.events, clock_wall_us(), EVENTS_WARN, m->options.config->name, kind, who->actor,
+                   NULL, "in force, but a restart will not know of it: %s", err.text);
+    }
+    json_decref(record);
+    json_decref(value);
+    free(key);
+    return 0;
+}
+
+int migration_set_weight(struct migration *m, struct backend *backend, uint32_t weight,
+                         const struct migration_asker *who, struct err_text *err)
+{
+    uint32_t before = backend_weight(backend);
+    char text[256];
+    int rc;
+
+    if (weight > ROUTING_WEIGHT_MAX) {
+        return err_set(err, ERR_RANGE, "a weight is 0 to %u", ROUTING_WEIGHT_MAX);
+    }
+    routing_set_weight(m->options.routing, backend, weight);
+    rc = routing_publish(m->options.routing, err);
+    if (rc != 0) {
+        routing_set_weight(m->options.routing, backend, before);
+        return rc;
+    }
+    snprintf(text, sizeof(text), "%s/%s: weight %" PRIu32 " → %" PRIu32,
+             migration_group_name(m, backend_group(backend)), backend_name(backend), before, weight);
+    return put_in_force(m, backend, "weight", json_integer(weight), who, text);
+}
+
+int migration_set_admin(struct migration *m, struct backend *backend, enum backend_admin admin,
+                        const struct migration_asker *who, struct err_text *err)
+{
+    enum backend_admin before = backend_admin(backend);
+    char text[256];
+    int rc;
+
+    routing_set_admin(m->options.routing, backend, admin);
+    rc = routing_publish(m->options.routing, err);
+    if (rc != 0) {
+        routing_set_admin(m->options.routing, backend, before);
+        return rc;
+    }
+    snprintf(text, sizeof(text), "%s/%s: %s → %s", migration_group_name(m, backend_group(backend)),
+             backend_name(backend), backend_admin_name(before), backend_admin_name(admin));
+    return put_in_force(m, backend, "admin", json_string(backend_admin_name(admin)), who, text);
+}
+
+static void apply(void *context, const json_t *record)
+{
+    struct migration *m = context;
+    const char *kind = json_string_value(json_object_get(record, "kind"));
+    const char *group_name = json_string_value(json_object_get(record, "group"));
+    const char *name = json_string_value(json_object_get(record, "backend"));
+    const json_t *value = json_object_get(record, "value");
+    struct backend *backend;
+    uint32_t group;
+
+    if (kind == NULL || group_name == NULL || name == NULL) {
+        return;
+    }
+    group = routing_find_group(m->options.routing, group_name);
+    backend = group == ROUTING_NONE ? NULL : routing_find_backend(m->options.routing, group, name);
+    if (backend == NULL) {
+        return;
+    }
+    if (strcmp(kind, "weight") == 0) {
+        uint32_t configured = configured_weight(m, backend);
+        json_int_t weight = json_integer_value(value);
+        bool valid = json_integer_value(json_object_get(record, "configured")) == (json_int_t)configured &&
+                     weight >= 0 && weight <= (json_int_t)ROUTING_WEIGHT_MAX;
+
+        routing_set_weight(m->options.routing, backend, valid ? (uint32_t)weight : configured);
+    } else if (strcmp(kind, "admin") == 0 && json_is_string(value)) {
+        for (int admin = BACKEND_READY; admin <= BACKEND_MAINT; admin++) {
+            if (strcmp(json_string_value(value), backend_admin_name((enum backend_admin)admin)) == 0) {
+                routing_set_admin(m->options.routing, backend, (enum backend_admin)admin);
+            }
+        }
+    }
+}
+
+void overrides_restore(struct migration *m)
+{
+    journal_each(m->options.journal, m->options.config->name, apply, m);
+}

@@ -1,0 +1,2 @@
+unit_test(plan migration shunt_migration)
+unit_test(journal migration shunt_migration)
