@@ -24,32 +24,52 @@ static int build_limit(struct strategy_pool *pool)
     return 0;
 }
 
+struct fewest {
+    uint32_t index;
+    uint64_t claims, weight;
+};
+
+/* Looks at the members from..to; true when what it found cannot be beaten. Two straight runs are measurably
+ * quicker than one that wraps around. */
+static bool find_fewest(const struct strategy_pool *pool, const struct routing_attempts *attempts,
+                        uint32_t from, uint32_t to, struct fewest *best)
+{
+    const uint16_t largest = *(const uint16_t *)pool->plan;
+    const struct board_claim *board = pool->board->claims;
+    uint64_t best_claims = best->claims;
+    uint64_t best_weight = best->weight;
+    const struct strategy_member *member = pool->members + from;
+    const struct strategy_member *end = pool->members + to;
+    for (; member < end; member++) {
+        uint64_t claims = atomic_load_explicit(&board[member->slot].count, memory_order_relaxed);
+        uint64_t weight = member->weight;
+        /* claims / weight < best_claims / best_weight, without dividing */
+        if (claims * best_weight >= best_claims * weight || strategy_tried(attempts, member->backend)) {
+            continue;
+        }
+        best->index = (uint32_t)(member - pool->members);
+        best_claims = claims;
+        best_weight = weight;
+        if (claims <= 1 && weight == largest) {
+            return true;
+        }
+    }
+    best->claims = best_claims;
+    best->weight = best_weight;
+    return false;
+}
+
 static uint32_t pick_fewest(const struct strategy_pool *pool, const struct routing_pick_input *input,
                             const struct routing_attempts *attempts)
 {
     (void)input;
-    const uint16_t *largest = pool->plan;
-    uint32_t i = (uint32_t)(strategy_draw(pool) % pool->len);
-    uint32_t best = i;
-    uint64_t best_claims = UINT32_MAX; /* of one so loaded that any other is better */
-    uint64_t best_weight = 1;
-    for (uint32_t seen = 0; seen < pool->len; seen++) {
-        const struct strategy_member *member = &pool->members[i];
-        uint64_t claims =
-            atomic_load_explicit(&pool->board->claims[member->slot].count, memory_order_relaxed);
-        /* claims / weight < best_claims / best_weight, without dividing */
-        if (claims * best_weight < best_claims * member->weight &&
-            !strategy_tried(attempts, member->backend)) {
-            best = i;
-            best_claims = claims;
-            best_weight = member->weight;
-            if (claims <= 1 && member->weight == *largest) {
-                break;
-            }
-        }
-        i = i + 1 == pool->len ? 0 : i + 1;
+    uint32_t start = (uint32_t)(strategy_draw(pool) % pool->len);
+    /* Begins with one so loaded that any other is better. */
+    struct fewest best = {.index = start, .claims = UINT32_MAX, .weight = 1};
+    if (!find_fewest(pool, attempts, start, pool->len, &best)) {
+        (void)find_fewest(pool, attempts, 0, start, &best);
     }
-    return best;
+    return best.index;
 }
 
 const struct strategy strategy_least_connections = {.build = build_limit, .pick = pick_fewest};

@@ -43,9 +43,9 @@ void view_split_put(struct view_split *split)
     }
 }
 
-void view_destroy(void *ptr)
+void view_destroy(void *view_ptr)
 {
-    struct routing_view *view = ptr;
+    struct routing_view *view = view_ptr;
     for (uint32_t g = 0; g < view->groups_len; g++) {
         view_group_put(view->groups[g]);
     }

@@ -71,6 +71,7 @@ struct routing {
 /* Control thread. */
 void view_group_put(struct view_group *group);
 void view_split_put(struct view_split *split);
-void view_destroy(void *view);
+/* view_ptr: a struct routing_view; the signature is that of retire's destroy. */
+void view_destroy(void *view_ptr);
 
 #endif
