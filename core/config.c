@@ -44,9 +44,11 @@ static void explain_syntax(struct settings_findings *findings, const config_t *t
 {
     const struct settings_source *source = findings->source;
     unsigned line = config_error_line(tree) > 0 ? (unsigned)config_error_line(tree) : 0;
+    if (line > source->lines_len) {
+        line = (unsigned)source->lines_len; /* the end of the file counts as its last line */
+    }
     const char *reason = config_error_text(tree);
-    const char *text =
-        line > 0 && line <= source->lines_len ? source->text.data + source->lines[line - 1].offset : "";
+    const char *text = line > 0 ? source->text.data + source->lines[line - 1].offset : "";
     const char *name = NULL;
     size_t name_len = leading_name(text, &name);
     if (!reason) {

@@ -127,7 +127,8 @@ struct config_errors {
 /*
  * Reads and checks a file. Finds every error at once. On success returns 0 and *out owned by the caller
  * (config_free). On failure *out is untouched, the code is ERR_SYSTEM (cannot be read) or ERR_INVALID, and
- * errors holds at least one entry. errors must be freed with config_errors_clear in either case.
+ * errors holds at least one entry; or it is ERR_NOMEM, and errors holds what was found until then. errors is
+ * initialised here and must be freed with config_errors_clear in either case.
  */
 MUST_CHECK int config_load(const char *path, struct config **out, struct config_errors *errors);
 /* As config_load, from memory; base_dir: what relative paths count from (NULL: as they are). */
