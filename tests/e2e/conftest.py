@@ -1,0 +1,91 @@
+"""Fixtures of the end-to-end tests. Whatever a test starts is stopped and checked at its end."""
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+
+from shunt import peers as peers_module  # noqa: E402
+from shunt.daemon import Daemon  # noqa: E402
+from shunt.load import LoadClient, LoadServer  # noqa: E402
+
+
+class Started:
+    """Keeps what a test starts; ends clients first, then daemons (with their checks), then backends."""
+
+    def __init__(self):
+        self.clients, self.daemons, self.backends = [], [], []
+
+    def stop(self):
+        failures = []
+        for one in (*reversed(self.clients), *reversed(self.daemons), *reversed(self.backends)):
+            try:
+                one.stop()
+            except Exception as failure:  # the rest must be stopped all the same
+                failures.append(failure)
+        if failures:
+            raise failures[0]
+
+
+@pytest.fixture(name="started")
+def fixture_started():
+    started = Started()
+    yield started
+    started.stop()
+
+
+@pytest.fixture(name="daemon")
+def fixture_daemon(started, tmp_path):
+    """daemon(services, **settings): a running shuntd, checked at the end of the test."""
+    def make(*services, **settings):
+        one = Daemon(tmp_path / f"shunt{len(started.daemons)}", list(services), **settings)
+        started.daemons.append(one)
+        return one.start()
+    return make
+
+
+@pytest.fixture(name="server")
+def fixture_server(started):
+    """server(script): a scripted backend; see shunt.peers."""
+    def make(script, **settings):
+        one = peers_module.Server(script, **settings)
+        started.backends.append(one)
+        return one
+    return make
+
+
+@pytest.fixture(name="refuser")
+def fixture_refuser(started):
+    def make():
+        one = peers_module.Refuser()
+        started.backends.append(one)
+        return one
+    return make
+
+
+@pytest.fixture(name="swallower")
+def fixture_swallower(started):
+    def make():
+        one = peers_module.Swallower()
+        started.backends.append(one)
+        return one
+    return make
+
+
+@pytest.fixture(name="load_server")
+def fixture_load_server(started):
+    def make(*words, **settings):
+        one = LoadServer(*words, **settings)
+        started.backends.append(one)
+        return one
+    return make
+
+
+@pytest.fixture(name="load_client")
+def fixture_load_client(started):
+    def make(*words, **settings):
+        one = LoadClient(*words, **settings)
+        started.clients.append(one)
+        return one
+    return make

@@ -1,0 +1,35 @@
+# The daemon over real sockets: one entry a file, so that a failure names its theme. Needs the programs to be built.
+if(SHUNT_SANITIZE)
+  set(e2e_slow 4)
+else()
+  set(e2e_slow 1)
+endif()
+
+# e2e_test(NAME [TIMEOUT SECONDS] [SLOW]): tests/e2e/test_NAME.py. SLOW: minutes, label slow besides e2e.
+function(e2e_test name)
+  cmake_parse_arguments(E2E "SLOW" "TIMEOUT" "" ${ARGN})
+  if(NOT E2E_TIMEOUT)
+    set(E2E_TIMEOUT 120)
+  endif()
+  math(EXPR timeout "${E2E_TIMEOUT} * ${e2e_slow}")
+  set(labels e2e)
+  if(E2E_SLOW)
+    list(APPEND labels slow)
+  endif()
+  add_test(NAME e2e.${name}
+           COMMAND ${PYTHON} -B -m pytest -q -p no:cacheprovider ${PROJECT_SOURCE_DIR}/tests/e2e/test_${name}.py)
+  set_tests_properties(e2e.${name} PROPERTIES LABELS "${labels}" TIMEOUT ${timeout}
+                       ENVIRONMENT "SHUNT_BUILD=${CMAKE_BINARY_DIR};SHUNT_SLOW=${e2e_slow}")
+endfunction()
+
+e2e_test(basic)
+e2e_test(config_cli)
+e2e_test(relay TIMEOUT 180)
+e2e_test(retry)
+e2e_test(health)
+e2e_test(migration TIMEOUT 240)
+e2e_test(restart)
+e2e_test(admin_bad)
+e2e_test(limits)
+e2e_test(scale TIMEOUT 180)
+e2e_test(bulk TIMEOUT 600 SLOW)
