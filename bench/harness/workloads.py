@@ -151,7 +151,7 @@ class IdleWork(Work):
 
 
 class PickWork(Work):
-    """What bench_pick says a pick costs, the dearest strategy at a number of backends."""
+    """What a pick with its lease costs, by bench_pick, for the dearest strategy at a number of backends."""
 
     def __init__(self, *words, backends, **more):
         super().__init__(*words, **more)
@@ -160,12 +160,14 @@ class PickWork(Work):
     def measure(self, bench, kind):
         if not bench.pick.exists():
             raise Failure("bench_pick is not built")
-        result = subprocess.run([bench.pick, "--json"], capture_output=True, text=True, timeout=300, check=True)
+        result = subprocess.run([bench.pick], capture_output=True, text=True, timeout=300, check=True)
         by_strategy = {}
         for line in result.stdout.splitlines():
-            row = json.loads(line)
-            if row["backends"] == self.backends:
-                by_strategy[row["strategy"]] = row["ns"]
+            words = line.split()  # strategy, number of backends, ns on one thread, ns on two
+            if len(words) == 4 and words[1] == str(self.backends):
+                by_strategy[words[0]] = float(words[2])
+        if not by_strategy:
+            raise Failure(f"bench_pick said nothing about {self.backends} backends: {result.stdout[:200]}")
         return {"value": max(by_strategy.values()), "strategies": by_strategy}
 
 
