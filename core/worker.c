@@ -274,6 +274,16 @@ void worker_continue(struct worker *worker, struct worker_task *task)
     queue_append(&worker->continued, task);
 }
 
+void worker_at_end(struct worker *worker, struct worker_task *task)
+{
+    queue_append(&worker->at_end, task);
+}
+
+void worker_run_at_end(struct worker *worker)
+{
+    (void)queue_run(&worker->at_end, worker);
+}
+
 void worker_cancel(struct worker *worker, struct worker_task *task)
 {
     if (task->queued && !queue_remove(&worker->deferred, task) &&

@@ -72,6 +72,10 @@ void worker_defer(struct worker *worker, struct worker_task *task);
 void worker_continue(struct worker *worker, struct worker_task *task);
 /* Takes a task out of the queue it is in, if any. */
 void worker_cancel(struct worker *worker, struct worker_task *task);
+/* Runs task once, when the worker's loop has ended for good but its base is still there: the last chance to
+ * take events off it and to free what only the worker may touch. Its thread is gone by then; the caller of
+ * worker_pool_destroy runs it. Control thread, any time before that. */
+void worker_at_end(struct worker *worker, struct worker_task *task);
 /* Every callback of the data path says so once: the spin policy counts turns in which something happened. */
 void worker_note_activity(struct worker *worker);
 

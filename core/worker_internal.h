@@ -37,6 +37,7 @@ struct worker {
     struct worker_queue continued;     /* to run in the next turn */
     struct worker_queue continued_now; /* to run in this turn, after the poll */
     struct worker_turn_end *turn_ends; /* to run when this turn is over */
+    struct worker_queue at_end;        /* to run when the loop has ended for good */
 
     struct spin_state spin;
     bool await_activity;       /* the next activity takes the time */
@@ -63,5 +64,7 @@ void worker_destroy(struct worker *worker);
 void *worker_run(void *worker);
 /* Runs what waits for the end of a turn: deferred tasks, then turn_ends. Returns whether there was any. */
 bool worker_end_turn(struct worker *worker);
+/* Runs what waits for the end. After the thread is gone. */
+void worker_run_at_end(struct worker *worker);
 
 #endif

@@ -335,6 +335,10 @@ void worker_pool_destroy(struct worker_pool *pool)
         stop_threads(pool);
         run_leftovers(pool);
         for (unsigned i = 0; i < pool->count; i++) {
+            worker_run_at_end(pool->workers[i]);
+        }
+        run_leftovers(pool);
+        for (unsigned i = 0; i < pool->count; i++) {
             worker_destroy(pool->workers[i]);
         }
     }

@@ -1,0 +1,212 @@
+/*
+ * Answers for a connection as a whole: its memory, its states and their deadlines, and what runs when an
+ * event, a deadline or a second look arrives. Runs on the connection's worker. Connecting is in connect.c,
+ * bytes in relay.c, the end in close.c.
+ */
+#include "core/clock.h"
+#include "core/log.h"
+#include "proxy/proxy_internal.h"
+
+#include <assert.h>
+#include <event2/event.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Kept for later by one worker. Under a sanitizer nothing is kept, so that a use after free shows. */
+#ifdef SHUNT_SANITIZED
+#define CONN_POOL_MAX 0u
+#else
+#define CONN_POOL_MAX 1024u
+#endif
+
+static struct conn *conn_alloc(struct proxy_worker *shared)
+{
+    struct conn *conn = shared->free_conns;
+    if (conn != NULL) {
+        shared->free_conns = list_entry(conn->node.next, struct conn, node);
+        shared->free_conns_len--;
+        if (shared->free_conns_len == 0) {
+            shared->free_conns = NULL;
+        }
+    } else {
+        conn = malloc(sizeof(*conn));
+    }
+    if (conn != NULL) {
+        memset(conn, 0, sizeof(*conn));
+    }
+    return conn;
+}
+
+void conn_recycle(struct proxy_worker *shared, struct conn *conn)
+{
+    if (shared->free_conns_len >= CONN_POOL_MAX) {
+        free(conn);
+        return;
+    }
+    conn->node.next = shared->free_conns != NULL ? &shared->free_conns->node : NULL;
+    shared->free_conns = conn;
+    shared->free_conns_len++;
+}
+
+void conn_pool_clear(struct proxy_worker *shared)
+{
+    while (shared->free_conns_len > 0) {
+        free(conn_alloc(shared));
+    }
+}
+
+int conn_accept(struct service_worker *home, int fd, const struct addr *peer)
+{
+    struct proxy_worker *shared = home->shared;
+    struct conn *conn = conn_alloc(shared);
+    struct conn_attempt *attempt = calloc(1, sizeof(*attempt));
+    if (conn == NULL || attempt == NULL) {
+        free(conn);
+        free(attempt);
+        close(fd);
+        return -1;
+    }
+    conn->magic = CONN_MAGIC;
+    conn->state = CONN_ACCEPTED;
+    conn->outcome = -1;
+    conn->home = home;
+    conn->id = ((uint64_t)worker_index(shared->worker) << 48) | ++shared->next_id;
+    deadline_init(&conn->deadline);
+    deadline_init(&conn->look);
+    addr_ip_from(peer, &conn->client);
+    stream_init(&conn->stream[CONN_CLIENT]);
+    stream_init(&conn->stream[CONN_BACKEND]);
+    conn->stream[CONN_CLIENT].fd = fd;
+    conn->stream[CONN_CLIENT].is_unix = peer->sa.sa_family == AF_UNIX;
+    attempt->retries_left = home->service->retries;
+    attempt->outcome = -1;
+    conn->attempt = attempt;
+    list_append(&home->connections, &conn->node);
+    stats_add(&home->stats.accepted, 1);
+    uint64_t now_us = clock_mono_us();
+    conn->moved_us = now_us;
+    conn_enter(conn, CONN_PICK, now_us);
+    connect_next(conn, now_us);
+    return 0;
+}
+
+void conn_enter(struct conn *conn, enum conn_state state, uint64_t now_us)
+{
+    enum conn_state from = (enum conn_state)conn->state;
+    assert(conn->magic == CONN_MAGIC);
+    assert(conn_state_may_follow(from, state));
+    conn->state = (uint8_t)state;
+    deadline_cancel(&conn->deadline);
+    struct deadline_queue *queue = conn->home->queue[conn_state_deadline(state)];
+    if (queue != NULL) {
+        deadline_arm(queue, &conn->deadline, now_us);
+    }
+    log_line(LOG_LEVEL_DEBUG, "connection state", LOG_TEXT("service", conn->home->service->name),
+             LOG_UINT("connection", conn->id), LOG_TEXT("from", conn_state_name(from)),
+             LOG_TEXT("to", conn_state_name(state)));
+}
+
+static void conn_continue(struct worker_task *task, struct worker *worker)
+{
+    struct conn *conn = list_entry(task, struct conn, task);
+    assert(conn->magic == CONN_MAGIC);
+    worker_note_activity(worker);
+    conn_run(conn, clock_mono_us());
+}
+
+void conn_run(struct conn *conn, uint64_t now_us)
+{
+    struct service_worker *home = conn->home;
+    if (conn->state == CONN_FLUSHING) {
+        close_continue(conn, now_us);
+        return;
+    }
+    struct stream *client = &conn->stream[CONN_CLIENT];
+    struct stream *backend = &conn->stream[CONN_BACKEND];
+    bool more = relay_pump(conn, CONN_CLIENT, now_us);
+    more |= relay_pump(conn, CONN_BACKEND, now_us);
+    if (client->send_failed && client->readable) {
+        more |= relay_pump(conn, CONN_CLIENT, now_us); /* the failed send brought news of this side */
+    }
+    if (close_settle(conn, now_us)) {
+        return;
+    }
+    if (!conn->look_armed && (client->unsure || backend->unsure)) {
+        conn->look_armed = true;
+        deadline_arm(home->shared->look, &conn->look, now_us);
+    }
+    if (more && !conn->task.queued) {
+        conn->task.run = conn_continue;
+        worker_continue(home->shared->worker, &conn->task);
+    }
+}
+
+static void on_event(struct conn *conn, enum conn_side side, short what)
+{
+    assert(conn->magic == CONN_MAGIC);
+    worker_note_activity(conn->home->shared->worker);
+    uint64_t now_us = clock_mono_us();
+    if (conn->state == CONN_CONNECTING) {
+        connect_on_event(conn, what, now_us);
+        return;
+    }
+    stream_note(&conn->stream[side], what);
+    conn_run(conn, now_us);
+}
+
+void conn_on_client(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    on_event(context, CONN_CLIENT, what);
+}
+
+void conn_on_backend(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    on_event(context, CONN_BACKEND, what);
+}
+
+/* Lazy: traffic only moves moved_us; here it is looked at. */
+uint64_t conn_on_deadline(struct deadline *deadline, uint64_t now_us, void *context)
+{
+    (void)context;
+    struct conn *conn = list_entry(deadline, struct conn, deadline);
+    enum conn_state state = (enum conn_state)conn->state;
+    assert(conn->magic == CONN_MAGIC);
+    if (state == CONN_CONNECTING) {
+        connect_on_timeout(conn, now_us);
+        return 0;
+    }
+    uint64_t due_us = conn->moved_us + conn->home->service->length_us[conn_state_deadline(state)];
+    if (due_us > now_us) {
+        return due_us;
+    }
+    close_now(conn, state == CONN_FLUSHING ? (enum stats_close)conn->reason : STATS_CLOSE_IDLE, now_us);
+    return 0;
+}
+
+/*
+ * A receive that came back short is trusted to have emptied the socket: an event will tell of more. One case
+ * gives no further event: a reset (or urgent data) that arrived together with the last bytes. So once a
+ * connection has been quiet for a moment after such a receive, one more receive makes sure.
+ */
+uint64_t conn_on_look(struct deadline *deadline, uint64_t now_us, void *context)
+{
+    (void)context;
+    struct conn *conn = list_entry(deadline, struct conn, look);
+    assert(conn->magic == CONN_MAGIC);
+    if (conn->moved_us + CONN_LOOK_US > now_us) {
+        return conn->moved_us + CONN_LOOK_US;
+    }
+    conn->look_armed = false;
+    for (int side = CONN_CLIENT; side <= CONN_BACKEND; side++) {
+        struct stream *stream = &conn->stream[side];
+        if (stream->unsure) {
+            stream->unsure = false;
+            stream->readable = true;
+        }
+    }
+    conn_run(conn, now_us);
+    return 0;
+}

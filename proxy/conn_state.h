@@ -1,0 +1,43 @@
+/*
+ * The life of a connection as one table: states, allowed successors, the deadline of each state. Pure; any
+ * thread.
+ *
+ *     ACCEPTED → PICK ⇄ CONNECTING → RELAY → HALF_CLOSED → CLOSED
+ *                                      └───────┴→ FLUSHING → CLOSED      (every state may go to CLOSED)
+ */
+#ifndef PROXY_CONN_STATE_H
+#define PROXY_CONN_STATE_H
+
+#include <stdbool.h>
+
+/* X(NAME, "name", successors without CLOSED, deadline) */
+#define CONN_STATES(X)                                                                                       \
+    X(ACCEPTED, "accepted", CONN_BIT(PICK), NONE)                                                            \
+    X(PICK, "pick", CONN_BIT(CONNECTING) | CONN_BIT(RELAY), NONE)                                            \
+    X(CONNECTING, "connecting", CONN_BIT(PICK) | CONN_BIT(RELAY), CONNECT)                                   \
+    X(RELAY, "relay", CONN_BIT(HALF_CLOSED) | CONN_BIT(FLUSHING), IDLE)                                      \
+    X(HALF_CLOSED, "half-closed", CONN_BIT(FLUSHING), HALF_CLOSE)                                            \
+    X(FLUSHING, "flushing", 0u, HALF_CLOSE)                                                                  \
+    X(CLOSED, "closed", 0u, NONE)
+
+enum conn_state {
+#define CONN_ENUM(name, text, successors, deadline) CONN_##name,
+    CONN_STATES(CONN_ENUM)
+#undef CONN_ENUM
+        CONN_STATE_COUNT
+};
+
+/* Which of a service's timeouts bounds the stay in a state. */
+enum conn_deadline {
+    CONN_DEADLINE_NONE,
+    CONN_DEADLINE_CONNECT,
+    CONN_DEADLINE_IDLE,
+    CONN_DEADLINE_HALF_CLOSE
+};
+#define CONN_DEADLINE_COUNT 4
+
+const char *conn_state_name(enum conn_state state);
+bool conn_state_may_follow(enum conn_state from, enum conn_state to);
+enum conn_deadline conn_state_deadline(enum conn_state state);
+
+#endif

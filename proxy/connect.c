@@ -1,0 +1,170 @@
+/*
+ * Answers for the way to a backend: pick, connect, and on failure the next one. Runs on the connection's
+ * worker. The client is not read before a backend is there: its first bytes, and even its end, wait in the
+ * kernel, so nothing is lost by a retry.
+ */
+#include "core/clock.h"
+#include "proxy/proxy_internal.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum connect_result { CONNECT_DONE, CONNECT_PENDING, CONNECT_FAILED, CONNECT_NO_DESCRIPTOR };
+
+void connect_drop(struct conn *conn)
+{
+    free(conn->attempt);
+    conn->attempt = NULL;
+}
+
+static void socket_set_up(int fd)
+{
+    const int on = 1;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+}
+
+/* Begins to connect the stream to the lease's backend. */
+static enum connect_result connect_begin(struct conn *conn)
+{
+    const struct addr *address = backend_address(conn->lease.backend);
+    struct stream *stream = &conn->stream[CONN_BACKEND];
+    bool is_unix = addr_is_unix(address);
+    int fd = socket(address->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return CONNECT_NO_DESCRIPTOR;
+    }
+    if (!is_unix) {
+        socket_set_up(fd);
+    }
+    bool pending = false;
+    if (connect(fd, &address->sa, address->len) != 0) {
+        pending = errno == EINPROGRESS || errno == EINTR;
+        if (!pending) {
+            close(fd);
+            return CONNECT_FAILED;
+        }
+    }
+    struct worker *worker = conn->home->shared->worker;
+    if (stream_open(stream, worker_base(worker), fd, is_unix, conn_on_backend, conn) != 0) {
+        stream_close(stream, false);
+        return CONNECT_NO_DESCRIPTOR;
+    }
+    return pending ? CONNECT_PENDING : CONNECT_DONE;
+}
+
+static void connect_done(struct conn *conn, uint64_t now_us)
+{
+    struct service_worker *home = conn->home;
+    struct stream *client = &conn->stream[CONN_CLIENT];
+    lease_connected(&conn->lease, now_us - conn->attempt->began_us, now_us);
+    if (conn->lease.spilled) {
+        stats_add(&home->stats.spilled, 1);
+    }
+    connect_drop(conn);
+    conn->turn_us = now_us;
+    conn->moved_us = now_us;
+    conn_enter(conn, CONN_RELAY, now_us);
+    if (stream_open(client, worker_base(home->shared->worker), client->fd, client->is_unix, conn_on_client,
+                    conn) != 0) {
+        close_now(conn, STATS_CLOSE_INTERNAL, now_us);
+        return;
+    }
+    /* Most clients have spoken by now: look at once instead of waiting for the loop to say so. */
+    client->readable = true;
+    client->writable = true;
+    conn->stream[CONN_BACKEND].writable = true;
+    conn_run(conn, now_us);
+}
+
+static enum stats_close reason_of(int outcome)
+{
+    if (outcome < 0) {
+        return STATS_CLOSE_NO_BACKEND;
+    }
+    return outcome == STATS_ERROR_TIMEOUT ? STATS_CLOSE_CONNECT_TIMEOUT : STATS_CLOSE_CONNECT_REFUSED;
+}
+
+/* The attempt failed: gives the lease back with what went wrong. */
+static void attempt_failed(struct conn *conn, enum stats_error error, uint64_t now_us)
+{
+    conn->attempt->outcome = (int)error;
+    stream_close(&conn->stream[CONN_BACKEND], false);
+    lease_release(&conn->lease, (int)error, now_us);
+    conn->lease.backend = NULL;
+}
+
+/* False when no further attempt is to be made; the connection is then closed. */
+static bool pick(struct conn *conn, uint64_t now_us)
+{
+    struct service_worker *home = conn->home;
+    struct conn_attempt *attempt = conn->attempt;
+    const struct routing_pick_input input = {.worker = worker_index(home->shared->worker),
+                                             .client = conn->client,
+                                             .now_us = now_us,
+                                             .random = worker_random(home->shared->worker)};
+    bool again = attempt->outcome >= 0;
+    if ((again && attempt->retries_left == 0) ||
+        routing_pick(routing_view(home->service->routing), &input, &attempt->attempts, &conn->lease) != 0) {
+        conn->lease.backend = NULL;
+        close_now(conn, reason_of(attempt->outcome), now_us);
+        return false;
+    }
+    if (again) {
+        attempt->retries_left--;
+        stats_add(&home->stats.retries, 1);
+    }
+    return true;
+}
+
+void connect_next(struct conn *conn, uint64_t now_us)
+{
+    while (pick(conn, now_us)) {
+        conn->attempt->began_us = now_us;
+        switch (connect_begin(conn)) {
+        case CONNECT_DONE:
+            connect_done(conn, now_us);
+            return;
+        case CONNECT_PENDING:
+            conn_enter(conn, CONN_CONNECTING, now_us);
+            return;
+        case CONNECT_NO_DESCRIPTOR:
+            listener_pause_all(conn->home, now_us);
+            close_now(conn, STATS_CLOSE_INTERNAL, now_us);
+            return;
+        case CONNECT_FAILED:
+            attempt_failed(conn, STATS_ERROR_CONNECT, now_us);
+            break;
+        }
+    }
+}
+
+void connect_on_event(struct conn *conn, short what, uint64_t now_us)
+{
+    int error = 0;
+    socklen_t len = sizeof(error);
+    /* A failure is reported as readable and writable; writable alone can only mean that it worked. */
+    if ((what & (EV_READ | EV_CLOSED)) != 0 &&
+        getsockopt(conn->stream[CONN_BACKEND].fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0) {
+        error = errno;
+    }
+    if (error != 0) {
+        attempt_failed(conn, STATS_ERROR_CONNECT, now_us);
+        conn_enter(conn, CONN_PICK, now_us);
+        connect_next(conn, now_us);
+        return;
+    }
+    stream_note(&conn->stream[CONN_BACKEND], what);
+    connect_done(conn, now_us);
+}
+
+void connect_on_timeout(struct conn *conn, uint64_t now_us)
+{
+    attempt_failed(conn, STATS_ERROR_TIMEOUT, now_us);
+    conn_enter(conn, CONN_PICK, now_us);
+    connect_next(conn, now_us);
+}

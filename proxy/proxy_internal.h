@@ -1,0 +1,214 @@
+/*
+ * The structs that the files of this room share, and who owns what:
+ *
+ *     proxy ──owns──▶ proxy_worker[workers]      pipes, free connections, paused listeners
+ *       └─ counts: open connections, pipes
+ *     proxy_service ──owns──▶ service_worker[workers] ──owns──▶ listeners, connections, deadline queues
+ *     conn ──owns──▶ two streams (fds), two flows (pipe or spill while bytes wait), one lease
+ *
+ * A service_worker and all it owns belong to its worker's thread from proxy_service_start on; its counters
+ * may be read by any.
+ */
+#ifndef PROXY_PROXY_INTERNAL_H
+#define PROXY_PROXY_INTERNAL_H
+
+#include "balancer/routing.h"
+#include "core/deadline.h"
+#include "core/list.h"
+#include "core/mailbox.h"
+#include "core/stats.h"
+#include "core/worker.h"
+#include "proxy/conn_state.h"
+#include "proxy/pipes.h"
+#include "proxy/proxy.h"
+#include "proxy/stream.h"
+
+#include <event2/event_struct.h>
+
+#define CONN_MAGIC 0x5c0117edu
+#define CONN_MAGIC_FREE 0xdeadc077u
+
+enum conn_side { CONN_CLIENT, CONN_BACKEND };
+#define CONN_OTHER(side) ((enum conn_side)(1 - (int)(side)))
+
+/* Bytes that were received but that the other side did not take. Exactly the rest, allocated when needed. */
+struct conn_spill {
+    size_t begin, end;
+    unsigned char bytes[];
+};
+
+/* One direction, named by the side it comes from. At most one of pipe data and spill exists. */
+struct conn_flow {
+    struct pipes_pipe *pipe;  /* lent by the pool while bulk goes on */
+    struct conn_spill *spill; /* owned; NULL most of the time */
+    bool bulk;                /* a receive filled the scratch buffer: splice */
+    bool done;                /* everything up to the end was delivered, and the end too */
+};
+
+/* What connecting needs and relaying does not; freed when the connection is established. */
+struct conn_attempt {
+    struct routing_attempts attempts;
+    uint64_t began_us; /* the present attempt */
+    uint32_t retries_left;
+    int outcome; /* enum stats_error of the last attempt, -1: none failed */
+};
+
+struct conn {
+    uint32_t magic;
+    uint8_t state; /* enum conn_state; written by conn_enter only */
+    bool client_spoke : 1;
+    bool backend_spoke : 1;
+    bool in_turn : 1;
+    bool look_armed : 1;
+    bool first_ended_known : 1;
+    bool first_ended_backend : 1; /* which side's end was read first */
+    uint8_t reason;               /* enum stats_close, decided when FLUSHING is entered */
+    int8_t outcome;               /* enum stats_error for the lease, -1: ended in order */
+    struct service_worker *home;  /* borrowed; outlives the connection */
+    uint64_t id;                  /* unique over all workers */
+    struct list node;             /* in home->connections */
+    struct deadline deadline;     /* of the present state */
+    struct deadline look;         /* a second look at sockets whose last receive came back short */
+    struct worker_task task;      /* continue after a used-up budget, then the deferred free */
+    uint64_t moved_us;            /* when bytes last moved */
+    uint64_t turn_us;             /* when the present turn began; before the first byte: established */
+    struct conn_attempt *attempt; /* owned; NULL once established */
+    struct lease lease;           /* held while lease.backend is set */
+    struct stream stream[2];      /* by enum conn_side */
+    struct conn_flow flow[2];
+    struct addr_ip client;
+};
+
+struct listener {
+    struct event event;
+    int fd; /* owned, except for a Unix path: then by the service */
+    bool registered;
+    bool paused;
+    struct list node; /* in proxy_worker.paused */
+    struct deadline retry;
+    struct service_worker *home;
+};
+
+struct service_worker {
+    struct stats_service stats;
+    struct proxy_service *service;
+    struct proxy_worker *shared;
+    struct listener *listeners; /* owned, service->listen_len of them */
+    struct list connections;
+    struct deadline_queue *queue[CONN_DEADLINE_COUNT]; /* NULL: that timeout is off */
+    struct list node;                                  /* in proxy_worker.homes */
+    struct mailbox_message attach, start, stop, end;
+    bool ended; /* nothing of the loop is held any more */
+};
+
+struct proxy_service {
+    struct proxy *proxy;
+    struct routing *routing; /* borrowed */
+    char *name;
+    struct addr *listen; /* owned; as bound */
+    int *unix_fd;        /* owned; the shared descriptor of a Unix path, else -1 */
+    size_t listen_len;
+    uint64_t length_us[CONN_DEADLINE_COUNT]; /* CLOCK_NEVER: none */
+    uint32_t retries;
+    _Atomic unsigned listening; /* workers that still hold listeners; the last one closes Unix paths */
+    _Atomic unsigned alive;     /* workers that still hold anything of it; 0: the workers have ended */
+    _Atomic unsigned unfreed;   /* workers that have not yet seen a destroy; the last one frees */
+    bool started, stopped;
+    struct service_worker **per_worker; /* owned */
+};
+
+struct proxy_worker {
+    struct proxy *proxy;
+    struct worker *worker;
+    struct pipes_pool pipes;
+    struct conn *free_conns; /* linked through node.next */
+    unsigned free_conns_len;
+    struct list homes;             /* what the services have on this worker */
+    struct list paused;            /* listeners that wait for descriptors */
+    struct deadline_queue *look;   /* CONN_LOOK_US */
+    struct deadline_queue *flush;  /* CONN_FLUSH_POLL_US: looks whether a peer has acknowledged all */
+    struct deadline_queue *accept; /* LISTENER_RETRY_US */
+    struct worker_task at_end;     /* runs when the loop ends for good */
+    uint64_t next_id;
+};
+
+struct proxy {
+    struct worker_pool *pool; /* borrowed */
+    uint64_t max_connections;
+    _Atomic uint64_t open;     /* over all services and workers */
+    _Atomic long pipes_budget; /* pipes that may still be opened */
+    unsigned workers;
+    struct proxy_worker *worker; /* owned */
+};
+
+/* ---- service.c */
+
+/* Closes all that a service has on this worker, on its thread. Idempotent. */
+void service_worker_end(struct service_worker *home);
+
+#define CONN_LOOK_US (50 * CLOCK_US_PER_MS)
+#define CONN_FLUSH_POLL_US (10 * CLOCK_US_PER_MS)
+#define LISTENER_RETRY_US (100 * CLOCK_US_PER_MS)
+
+/* ---- conn.c: the life of a connection */
+
+/* Takes over an accepted descriptor and starts to connect. The slot in proxy->open was taken. -1: no memory
+ * (the descriptor is closed and nothing counted). */
+int conn_accept(struct service_worker *home, int fd, const struct addr *peer);
+/* The one place where a state changes: checks the edge, arms the deadline. */
+void conn_enter(struct conn *conn, enum conn_state state, uint64_t now_us);
+/* Moves what can be moved, then ends what has ended. May close the connection. */
+void conn_run(struct conn *conn, uint64_t now_us);
+void conn_on_client(evutil_socket_t fd, short what, void *context);
+void conn_on_backend(evutil_socket_t fd, short what, void *context);
+deadline_fn conn_on_deadline, conn_on_look;
+/* Memory of a connection goes back to the worker's pool; all of the pool is freed. */
+void conn_recycle(struct proxy_worker *shared, struct conn *conn);
+void conn_pool_clear(struct proxy_worker *shared);
+
+/* ---- connect.c */
+
+/* Picks a backend and connects, again until one is on its way, established or none is left (then the
+ * connection is closed). */
+void connect_next(struct conn *conn, uint64_t now_us);
+/* Takes the backend's socket out of the connection while it goes on to the next one, or for good. */
+void connect_drop(struct conn *conn);
+void connect_on_event(struct conn *conn, short what, uint64_t now_us);
+void connect_on_timeout(struct conn *conn, uint64_t now_us);
+
+/* ---- relay.c */
+
+/* Pumps one direction until it is dry, blocked or the budget is used up (then true). */
+bool relay_pump(struct conn *conn, enum conn_side from, uint64_t now_us);
+/* Delivers what was read before, without reading. True when nothing of it is left. */
+bool relay_flush(struct conn *conn, enum conn_side from, uint64_t now_us);
+bool relay_is_empty(const struct conn_flow *flow);
+/* Gives back pipe and spill, with what they hold. */
+void relay_drop(struct conn *conn, enum conn_side from);
+
+/* ---- close.c */
+
+/* After a pump: ends the connection, or one direction, when that is due. True when it was closed. */
+bool close_settle(struct conn *conn, uint64_t now_us);
+/* Closes now with a reason: delivers what goes without waiting; an end that would lose bytes gets a reset. */
+void close_now(struct conn *conn, enum stats_close reason, uint64_t now_us);
+/* FLUSHING: goes on delivering; resets the remaining side once it has acknowledged all. */
+void close_continue(struct conn *conn, uint64_t now_us);
+deadline_fn close_on_poll;
+/* Both ends are closed: counts, releases, frees at the end of the turn. */
+void close_finish(struct conn *conn, enum stats_close reason, int outcome, uint64_t now_us);
+
+/* ---- listener.c */
+
+/* Binds the listeners of all workers. */
+int listener_bind_all(struct proxy_service *service, struct err_text *err);
+void listener_start(struct service_worker *home);
+/* Stops accepting and closes. */
+void listener_stop(struct service_worker *home);
+/* A descriptor came free: paused listeners of this worker accept again. */
+void listener_resume(struct proxy_worker *shared);
+/* Descriptors ran out elsewhere than in accept. */
+void listener_pause_all(struct service_worker *home, uint64_t now_us);
+deadline_fn listener_on_retry;
+
+#endif

@@ -1,0 +1,176 @@
+/*
+ * Answers for the plain socket end of a connection: its registration with the loop, its hints, and the verbs
+ * that move bytes. Runs on the connection's worker. What to move and when is decided in relay.c.
+ */
+#include "proxy/stream.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+void stream_init(struct stream *stream)
+{
+    *stream = (struct stream){.fd = -1};
+}
+
+int stream_open(struct stream *stream, struct event_base *base, int fd, bool is_unix, event_callback_fn fn,
+                void *context)
+{
+    *stream = (struct stream){.fd = fd, .is_unix = is_unix};
+    if (event_assign(&stream->event, base, fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, fn,
+                     context) != 0 ||
+        event_add(&stream->event, NULL) != 0) {
+        return -1;
+    }
+    stream->registered = true;
+    return 0;
+}
+
+void stream_note(struct stream *stream, short what)
+{
+    if (what & EV_READ) {
+        stream->readable = true;
+    }
+    if (what & EV_WRITE) {
+        stream->writable = true;
+    }
+    if (what & EV_CLOSED) {
+        stream->ending = true;
+        stream->readable = true;
+    }
+}
+
+static bool is_again(int code)
+{
+    return code == EAGAIN || code == EINTR;
+}
+
+/* The end was read. When a send took the news of a reset, the kernel reports it here as an end. */
+static ssize_t read_end(struct stream *stream)
+{
+    stream->readable = false;
+    stream->unsure = false;
+    if (stream->reset_taken) {
+        stream->recv_failed = true;
+        return STREAM_FAILED;
+    }
+    stream->ended = true;
+    return STREAM_END;
+}
+
+static ssize_t read_failed(struct stream *stream, int code)
+{
+    if (code == EINTR) {
+        return STREAM_AGAIN;
+    }
+    stream->readable = false;
+    stream->unsure = false;
+    if (is_again(code)) {
+        return STREAM_AGAIN;
+    }
+    stream->recv_failed = true;
+    return STREAM_FAILED;
+}
+
+static ssize_t write_failed(struct stream *stream, int code)
+{
+    if (code == EINTR) {
+        return STREAM_AGAIN;
+    }
+    stream->writable = false;
+    if (is_again(code)) {
+        return STREAM_AGAIN;
+    }
+    stream->send_failed = true;
+    /* Linux says EPIPE when the peer had sent its FIN before the reset (tcp_reset, CLOSE_WAIT): then there is
+     * an end to be read. Any other error means that there is none, and is told only once, here. */
+    stream->reset_taken = code != EPIPE;
+    /* No further event need come: what the peer sent before must be looked for now. */
+    stream->readable = !stream->ended && !stream->recv_failed;
+    return STREAM_FAILED;
+}
+
+ssize_t stream_recv(struct stream *stream, void *buffer, size_t size)
+{
+    ssize_t n = recv(stream->fd, buffer, size, 0);
+    if (n > 0) {
+        if ((size_t)n < size && !stream->ending && !stream->send_failed) {
+            stream->readable = false;
+            stream->unsure = true;
+        }
+        return n;
+    }
+    return n == 0 ? read_end(stream) : read_failed(stream, errno);
+}
+
+ssize_t stream_send(struct stream *stream, const void *bytes, size_t size)
+{
+    ssize_t n = send(stream->fd, bytes, size, MSG_NOSIGNAL);
+    if (n >= 0) {
+        stream->writable = (size_t)n == size;
+        return n > 0 ? n : STREAM_AGAIN;
+    }
+    return write_failed(stream, errno);
+}
+
+ssize_t stream_fill(struct stream *stream, int pipe_fd, size_t size)
+{
+    ssize_t n = splice(stream->fd, NULL, pipe_fd, NULL, size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    if (n > 0) {
+        return n;
+    }
+    if (n == 0) {
+        return read_end(stream);
+    }
+    if (errno == EINVAL || errno == ENOSYS || errno == ENOMEM) {
+        return STREAM_UNABLE;
+    }
+    return read_failed(stream, errno);
+}
+
+ssize_t stream_drain(struct stream *stream, int pipe_fd, size_t size)
+{
+    ssize_t n = splice(pipe_fd, NULL, stream->fd, NULL, size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    if (n > 0) {
+        return n;
+    }
+    return write_failed(stream, n == 0 ? EPIPE : errno);
+}
+
+void stream_shutdown(struct stream *stream)
+{
+    if (!stream->shut && !stream->send_failed && shutdown(stream->fd, SHUT_WR) != 0) {
+        (void)write_failed(stream, EPIPE);
+    }
+    stream->shut = true;
+}
+
+int stream_unacknowledged(const struct stream *stream)
+{
+    int queued = 0;
+    if (stream->fd < 0 || stream->is_unix || ioctl(stream->fd, SIOCOUTQ, &queued) != 0) {
+        return 0;
+    }
+    return queued;
+}
+
+void stream_close(struct stream *stream, bool as_reset)
+{
+    if (stream->registered) {
+        event_del(&stream->event);
+        stream->registered = false;
+    }
+    if (stream->fd < 0) {
+        return;
+    }
+    if (as_reset) {
+        const struct linger linger = {.l_onoff = 1, .l_linger = 0};
+        (void)setsockopt(stream->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+    }
+    close(stream->fd);
+    stream->fd = -1;
+}
