@@ -19,7 +19,8 @@
 
 static size_t room_left(const struct log_buffer *line)
 {
-    return sizeof(line->text) - CLOSING_ROOM - line->len;
+    size_t limit = sizeof(line->text) - CLOSING_ROOM;
+    return line->len < limit ? limit - line->len : 0;
 }
 
 /* Appends all of it or nothing. */

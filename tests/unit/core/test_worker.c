@@ -235,7 +235,7 @@ static void nothing_is_freed_that_a_turn_still_reads(void **state)
     enum { SWAPS = 300 };
     struct fixture f;
     struct reader readers[WORKERS];
-    struct reader_shared shared = {0};
+    struct reader_shared shared = {.current = NULL};
     (void)state;
     create_pool(&f, WORKERS, 0);
     atomic_store(&shared.current, pair(0));
