@@ -111,6 +111,8 @@ static void no_line(struct admin_client *client, size_t have)
         client_refuse(client, "the last line has no end and was not run");
     } else if (client->half_closed) {
         client_close(client);
+    } else {
+        (void)bufferevent_enable(client->stream, EV_READ); /* hold_back may have stopped it */
     }
 }
 
@@ -138,13 +140,23 @@ static bool next_line(struct admin_client *client)
     return alive;
 }
 
+/* Stops reading while more has come than can be run now. Not by libevent's high watermark: with a buffer that
+ * stays full that one calls back without pause (2.1.12). */
+static void hold_back(struct admin_client *client)
+{
+    if (evbuffer_get_length(bufferevent_get_input(client->stream)) > TOKENS_LINE_MAX) {
+        (void)bufferevent_disable(client->stream, EV_READ);
+    }
+}
+
 /* Runs what has arrived, as far as order, room for replies and fairness allow. May destroy the client. */
 static void client_pump(struct admin_client *client)
 {
     for (int i = 0; i < LINES_PER_TURN; i++) {
         if (client->closing || client->follow.kind != COMMAND_FOLLOW_NONE ||
             output_length(client) > SERVER_OUTPUT_PAUSE_BYTES) {
-            return; /* gone on with by on_write or client_follow */
+            hold_back(client); /* gone on with by on_write or client_follow */
+            return;
         }
         if (!next_line(client)) {
             return;
@@ -239,7 +251,7 @@ void client_sweep(struct admin_client *client, uint64_t now_us)
         return;
     }
     if (client->follow.kind != COMMAND_FOLLOW_NONE) {
-        if (client->half_closed && is_gone(client)) {
+        if (is_gone(client)) {
             client_destroy(client);
         } else {
             client_follow(client);
@@ -281,7 +293,6 @@ int client_create(struct admin_server *server, int fd, const struct admin_peer *
     server->clients_len++;
     client->timer = evtimer_new(server->admin->options.base, on_timer, client);
     bufferevent_setcb(client->stream, on_read, on_write, on_event, client);
-    bufferevent_setwatermark(client->stream, EV_READ, 0, TOKENS_LINE_MAX + 4096u);
     if (client->timer == NULL ||
         evbuffer_add_cb(bufferevent_get_output(client->stream), on_output, client) == NULL ||
         bufferevent_enable(client->stream, EV_READ | EV_WRITE) != 0) {

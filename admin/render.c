@@ -182,7 +182,7 @@ static void write_backend(FILE *out, const struct admin_service *service, const 
     if (backend_is_backup(backend)) {
         fputs(" backup", out);
     }
-    fprintf(out, "   weight %" PRIu32 "   %" PRIu64 " open of %" PRIu64, backend_weight(backend),
+    fprintf(out, "   weight %" PRIu32 "   %" PRIu64 " open   %" PRIu64 " total", backend_weight(backend),
             backend_open(backend), reading.connections);
     write_errors(out, reading.errors);
     write_latency(out, &reading.response_us);
@@ -209,7 +209,7 @@ static void write_group(FILE *out, const struct admin_service *service, size_t g
             sum.response_us.bucket[i] += one.response_us.bucket[i];
         }
     }
-    fprintf(out, "%s %zu/%zu%s   open %" PRIu64 " of %" PRIu64,
+    fprintf(out, "%s %zu/%zu%s   %" PRIu64 " open   %" PRIu64 " total",
             usable == backends ? SIGN_GOOD
             : usable == 0      ? SIGN_BAD
                                : SIGN_WARN,

@@ -11,6 +11,7 @@
 #include <event2/event.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
@@ -200,6 +201,15 @@ static void welcome(struct admin_server *server, int fd)
     }
 }
 
+static bool is_somebody_waiting(int listener)
+{
+    struct pollfd probe = {.fd = listener, .events = POLLIN};
+    int kept = errno;
+    bool waiting = poll(&probe, 1, 0) > 0;
+    errno = kept;
+    return waiting;
+}
+
 static void on_accept(evutil_socket_t listener, short what, void *context)
 {
     struct admin_server *server = context;
@@ -215,6 +225,9 @@ static void on_accept(evutil_socket_t listener, short what, void *context)
         }
         if (errno == EAGAIN) {
             return;
+        }
+        if ((errno == EMFILE || errno == ENFILE) && !is_somebody_waiting(listener)) {
+            return; /* accept looks for a descriptor before it looks who is there */
         }
         if ((errno != EMFILE && errno != ENFILE) || !free_descriptor(server)) {
             log_line(LOG_LEVEL_WARN, "admin socket cannot accept", LOG_TEXT("error", strerror(errno)));

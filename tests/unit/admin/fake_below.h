@@ -1,0 +1,21 @@
+/* What a proxy service and a health are in the tests of the admin room: figures to be shown. */
+#ifndef TESTS_UNIT_ADMIN_FAKE_BELOW_H
+#define TESTS_UNIT_ADMIN_FAKE_BELOW_H
+
+#include "core/worker.h"
+#include "health/health.h"
+#include "proxy/proxy.h"
+
+struct proxy_service {
+    size_t listeners;
+    struct addr listen[2];
+    uint64_t open;
+    struct stats_service_reading reading;
+};
+
+struct health {
+    const char *backend; /* the only one that is checked */
+    struct health_result result;
+};
+
+#endif
