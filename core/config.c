@@ -76,15 +76,17 @@ static void explain_syntax(struct settings_findings *findings, const config_t *t
 
 static int parse(struct settings_reader *reader, const struct settings_source *source, struct config *config)
 {
-    config_t tree;
-    config_init(&tree);
-    if (config_read_string(&tree, source->parse.data) != CONFIG_TRUE) {
-        explain_syntax(reader->findings, &tree);
-    } else {
-        settings_read(reader, config_root_setting(&tree), config);
-        settings_check(reader, config_root_setting(&tree), config);
+    if (!source->unclosed) {
+        config_t tree;
+        config_init(&tree);
+        if (config_read_string(&tree, source->parse.data) != CONFIG_TRUE) {
+            explain_syntax(reader->findings, &tree);
+        } else {
+            settings_read(reader, config_root_setting(&tree), config);
+            settings_check(reader, config_root_setting(&tree), config);
+        }
+        config_destroy(&tree);
     }
-    config_destroy(&tree);
     if (reader->findings->nomem) {
         return ERR_NOMEM;
     }

@@ -23,11 +23,6 @@ struct claims {
     size_t len;
 };
 
-static config_setting_t *element_at(const config_setting_t *list, size_t index)
-{
-    return config_setting_get_elem(list, (unsigned)index);
-}
-
 /* Whether the tree's list was read whole, so that its elements and those of the struct are the same. */
 static bool same_length(const config_setting_t *list, size_t len)
 {
@@ -91,9 +86,10 @@ static void claims_add(struct settings_reader *reader, struct claims *claims, ch
 static void claims_settle(struct settings_reader *reader, struct claims *claims)
 {
     const struct settings_source *source = reader->findings->source;
-    if (claims->len > 1) {
-        qsort(claims->list, claims->len, sizeof claims->list[0], compare_claims);
+    if (claims->len == 0) {
+        return;
     }
+    qsort(claims->list, claims->len, sizeof claims->list[0], compare_claims);
     const struct claim *first = claims->list;
     for (const struct claim *claim = first; claim < claims->list + claims->len; claim++) {
         if (claim == first || strcmp(claim->key, first->key) != 0) {
@@ -118,7 +114,7 @@ static void check_unique(struct settings_reader *reader, const struct setting *s
 {
     struct claims claims = {0};
     for (size_t i = 0; i < len; i++) {
-        const config_setting_t *element = element_at(list, i);
+        const config_setting_t *element = settings_element(list, i);
         const char *value = NULL;
         memcpy(&value, elements + i * size + setting->offset, sizeof(char *));
         if (!value) {
@@ -159,7 +155,7 @@ static void check_steps(struct settings_reader *reader, const config_setting_t *
     uint32_t before_bp = 0;
     size_t mark = settings_path_push(&reader->path, "steps");
     for (size_t i = 0; i < migration->steps_len; i++) {
-        const config_setting_t *element = element_at(list, i);
+        const config_setting_t *element = settings_element(list, i);
         const config_setting_t *share = settings_good(element, "share");
         const config_setting_t *hold = settings_good(element, "hold");
         const struct config_step *step = &migration->steps[i];
@@ -259,12 +255,12 @@ static void check_backends(struct settings_reader *reader, const config_setting_
     size_t mark = settings_path_push(&reader->path, "backends");
     check_list(reader, "services.groups.backends", list, group->backends, group->backends_len);
     for (size_t i = 0; i < group->backends_len; i++) {
-        const config_setting_t *node = settings_good(element_at(list, i), "address");
+        const config_setting_t *node = settings_good(settings_element(list, i), "address");
         const char *address = group->backends[i].address;
         if (!node || !address) {
             continue;
         }
-        size_t inner = settings_path_push_element(&reader->path, element_at(list, i), i);
+        size_t inner = settings_path_push_element(&reader->path, settings_element(list, i), i);
         if (is_free_port(address)) {
             settings_complain(reader, node, "\"%s\" has no port to connect to", address);
         } else if (is_own(service, address)) {
@@ -286,8 +282,8 @@ static void check_groups(struct settings_reader *reader, const config_setting_t 
     size_t mark = settings_path_push(&reader->path, "groups");
     check_list(reader, "services.groups", groups, service->groups, service->groups_len);
     for (size_t i = 0; i < service->groups_len; i++) {
-        const config_setting_t *backends = settings_good(element_at(groups, i), "backends");
-        size_t inner = settings_path_push_element(&reader->path, element_at(groups, i), i);
+        const config_setting_t *backends = settings_good(settings_element(groups, i), "backends");
+        size_t inner = settings_path_push_element(&reader->path, settings_element(groups, i), i);
         if (same_length(backends, service->groups[i].backends_len)) {
             check_backends(reader, backends, service, &service->groups[i]);
         }
@@ -307,7 +303,7 @@ static void claim_listen(struct settings_reader *reader, struct claims *claims,
     for (size_t i = 0; i < service->listen_len; i++) {
         if (service->listen[i] && !is_free_port(service->listen[i])) {
             size_t inner = settings_path_push_index(&reader->path, i);
-            claims_add(reader, claims, canonical(service->listen[i]), element_at(list, i), true);
+            claims_add(reader, claims, canonical(service->listen[i]), settings_element(list, i), true);
             settings_path_cut(&reader->path, inner);
         }
     }
@@ -326,7 +322,7 @@ void settings_check(struct settings_reader *reader, const config_setting_t *root
     size_t mark = settings_path_push(&reader->path, "services");
     check_list(reader, "services", services, config->services, config->services_len);
     for (size_t i = 0; i < config->services_len; i++) {
-        const config_setting_t *node = element_at(services, i);
+        const config_setting_t *node = settings_element(services, i);
         if (!config_setting_is_group(node)) {
             continue;
         }

@@ -44,7 +44,7 @@ struct setting {
     const char *path; /* "services.groups.backends.weight" */
     enum settings_type type;
     unsigned flags;
-    size_t offset, width;     /* of the field, in bytes; width of the pointer for lists */
+    size_t offset, width;     /* of the field, in bytes; width is not used for lists */
     size_t len;               /* LIST, MANY: where the number of elements goes (size_t) */
     size_t size;              /* LIST: bytes of one element */
     size_t line;              /* LIST: where an element keeps its line (unsigned) */
@@ -121,6 +121,7 @@ struct settings_source {
     size_t lines_len, lines_room;
     char **files; /* [0]: the file itself, NULL when it came from memory */
     size_t files_len;
+    bool unclosed; /* a quote or comment has no end, and a finding says so: there is nothing to parse */
 };
 
 struct settings_findings;
@@ -175,6 +176,9 @@ void settings_complain(struct settings_reader *reader, const config_setting_t *n
     __attribute__((format(printf, 3, 4)));
 /* The member of a section, or NULL when it is not there or had a finding of its own. */
 const config_setting_t *settings_good(const config_setting_t *section, const char *name);
+/* The element at an index that is below the list's length. */
+const config_setting_t *settings_element(const config_setting_t *list, size_t index)
+    __attribute__((returns_nonnull));
 /* Pushes the element's name, or its index when it has none. */
 size_t settings_path_push_element(struct settings_path *path, const config_setting_t *element, size_t index);
 

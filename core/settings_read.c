@@ -46,6 +46,13 @@ void settings_path_cut(struct settings_path *path, size_t len)
     path->text[len] = '\0';
 }
 
+const config_setting_t *settings_element(const config_setting_t *list, size_t index)
+{
+    const config_setting_t *element = config_setting_get_elem(list, (unsigned)index);
+    assert(element != NULL);
+    return element;
+}
+
 size_t settings_path_push_element(struct settings_path *path, const config_setting_t *element, size_t index)
 {
     const char *name = NULL;
@@ -184,8 +191,9 @@ static void complain_unknown(struct settings_reader *reader, const struct settin
 static void check_names(struct settings_reader *reader, const struct setting *section,
                         const config_setting_t *node)
 {
-    for (int i = 0; i < config_setting_length(node); i++) {
-        const config_setting_t *member = config_setting_get_elem(node, (unsigned)i);
+    size_t len = (size_t)config_setting_length(node);
+    for (size_t i = 0; i < len; i++) {
+        const config_setting_t *member = settings_element(node, i);
         if (!find_child(reader, section, config_setting_name(member))) {
             complain_unknown(reader, section, member);
         }
@@ -312,8 +320,7 @@ static void read_list(struct settings_reader *reader, const struct setting *sett
     }
     set_list(setting, element, list, len);
     for (size_t i = 0; i < len; i++) {
-        read_element(reader, setting, config_setting_get_elem(node, (unsigned)i), i,
-                     list + i * setting->size);
+        read_element(reader, setting, settings_element(node, i), i, list + i * setting->size);
     }
 }
 
@@ -348,7 +355,7 @@ static void read_many(struct settings_reader *reader, const struct setting *sett
     set_list(setting, element, (void *)list, len);
     for (size_t i = 0; i < len; i++) {
         size_t mark = settings_path_push_index(&reader->path, i);
-        read_one_of_many(reader, setting, config_setting_get_elem(node, (unsigned)i), &list[i]);
+        read_one_of_many(reader, setting, settings_element(node, i), &list[i]);
         settings_path_cut(&reader->path, mark);
     }
 }
@@ -389,6 +396,18 @@ static void read_value(struct settings_reader *reader, const struct setting *set
     }
 }
 
+/* node: the section, which lacks the child; NULL when it was not written itself. */
+static void read_missing(struct settings_reader *reader, const struct setting *section,
+                         const struct setting *child, const config_setting_t *node, void *element)
+{
+    if (node && child->flags & SETTINGS_REQUIRED) {
+        settings_complain(reader, node, "required setting \"%s\" is missing", settings_leaf(child));
+    }
+    if (child->type != SETTINGS_LIST && !(child->flags & SETTINGS_MANY)) {
+        store_default(reader, section, child, node, element);
+    }
+}
+
 /* node NULL: the section was not written, so everything in it gets its default. */
 static void read_section(struct settings_reader *reader, const struct setting *section,
                          const config_setting_t *node, void *element)
@@ -400,18 +419,13 @@ static void read_section(struct settings_reader *reader, const struct setting *s
     while ((child = settings_next(reader->table, section, child)) != NULL) {
         const config_setting_t *member = node ? config_setting_get_member(node, settings_leaf(child)) : NULL;
         if (!member && child->type != SETTINGS_SECTION) {
-            if (node && child->flags & SETTINGS_REQUIRED) {
-                settings_complain(reader, node, "required setting \"%s\" is missing", settings_leaf(child));
-            }
-            if (child->type != SETTINGS_LIST && !(child->flags & SETTINGS_MANY)) {
-                store_default(reader, section, child, node, element);
-            }
+            read_missing(reader, section, child, node, element);
             continue;
         }
         size_t mark = settings_path_push(&reader->path, settings_leaf(child));
         if (child->type == SETTINGS_SECTION) {
             read_subsection(reader, child, member, element);
-        } else {
+        } else if (member) {
             read_value(reader, child, member, element);
         }
         settings_path_cut(&reader->path, mark);

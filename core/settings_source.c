@@ -24,6 +24,7 @@ struct scan {
     struct settings_findings *findings;
     const char *base_dir;
     enum where where;
+    size_t comment_line; /* where the present comment began */
     unsigned depth;
     bool nomem;
 };
@@ -223,7 +224,10 @@ static void copy_line(struct scan *scan, const char *line, size_t len)
     struct settings_buffer *parse = &scan->source->parse;
     for (size_t i = 0; i < len && !scan->nomem;) {
         size_t step = 1;
-        char next = i + 1 < len ? line[i + 1] : '\n';
+        char next = '\n';
+        if (i + 1 < len) {
+            next = line[i + 1];
+        }
         if (scan->where == WHERE_STRING) {
             step = line[i] == '\\' && i + 1 < len ? 2 : 1;
             scan->where = line[i] == '"' ? WHERE_PLAIN : WHERE_STRING;
@@ -236,6 +240,7 @@ static void copy_line(struct scan *scan, const char *line, size_t len)
         } else if (line[i] == '/' && next == '*') {
             step = 2;
             scan->where = WHERE_COMMENT;
+            scan->comment_line = scan->source->lines_len;
         } else if (line[i] == '"') {
             scan->where = WHERE_STRING;
         } else if (is_word(line[i])) {
@@ -264,6 +269,12 @@ static void add_one_line(struct scan *scan, const char *line, size_t len, uint32
     bool is_other = scan->where == WHERE_PLAIN && is_include(line, len, &name, &name_len);
     if (!is_other) {
         copy_line(scan, line, len);
+    }
+    if (scan->where == WHERE_STRING) {
+        /* libconfig would go on to the next quote, wherever that is, and name a line far from the mistake. */
+        complain(scan, "a text on this line has no closing quote");
+        source->unclosed = true;
+        scan->where = WHERE_PLAIN;
     }
     scan->nomem |= !append(&source->parse, "\n", 1);
     if (is_other && !scan->nomem) {
@@ -318,6 +329,11 @@ int settings_source_read(struct settings_source *source, const char *path, const
         /* So that both are texts even when there is nothing to read. */
         scan.nomem = !append(&source->text, "", 0) || !append(&source->parse, "", 0);
         add_text(&scan, path ? whole.data : text, path ? whole.len : strlen(text), 0);
+        if (scan.where == WHERE_COMMENT) {
+            settings_finding_add(findings, (unsigned)scan.comment_line,
+                                 "the comment that begins here has no end");
+            source->unclosed = true;
+        }
         rc = scan.nomem ? ERR_NOMEM : ERR_OK;
     }
     free(whole.data);

@@ -23,9 +23,8 @@
 
 /* Where a value goes. */
 #define AT(type, field) .offset = offsetof(type, field), .width = sizeof(((type *)0)->field)
-/* Where a list goes. */
-#define LIST(type, field)                                                                                    \
-    .offset = offsetof(type, field), .width = sizeof(((type *)0)->field), .len = offsetof(type, field##_len)
+/* Where a list goes: a pointer and its length. */
+#define LIST(type, field) .offset = offsetof(type, field), .len = offsetof(type, field##_len)
 #define RANGE(lowest, highest) .min = (lowest), .max = (highest)
 
 static const char *const level_words[] = {"debug", "info", "warn", "error", NULL};

@@ -293,13 +293,16 @@ int settings_text_make(const struct setting *setting, const char *text, const ch
         made = setting->type == SETTINGS_PATH ? make_absolute("", base_dir, text) : strdup(text);
         rc = made ? ERR_OK : ERR_NOMEM;
     }
-    if (rc == ERR_OK && strlen(made) > setting->max) {
+    if (rc != ERR_OK || !made) {
+        return rc;
+    }
+    if (strlen(made) > setting->max) {
         rc = refuse(why, "is too long: %zu bytes, at most %" PRIu64 " fit", strlen(made), setting->max);
         free(made);
-    } else if (rc == ERR_OK) {
-        *out = made;
+        return rc;
     }
-    return rc;
+    *out = made;
+    return ERR_OK;
 }
 
 /* ---- any value */

@@ -321,8 +321,10 @@ static void test_syntax(void **state)
          "2: syntax error: look here and just before for a missing \";\", quote, \"}\", \")\" or \"]\"\n"},
         {"services = ( { name = \"a\"; listen = [ \"x\",\n5 ]; } );\n",
          "2: the values of a list in [ ] must all be of one type\n"},
-        {"workers = 1;\nspin = \"5us;\n",
-         "2: syntax error: look here and just before for a missing \";\", quote, \"}\", \")\" or \"]\"\n"},
+        {"workers = 1;\nspin = \"5us;\nstate_dir = \"/tmp\";\n",
+         "2: a text on this line has no closing quote\n"},
+        {"workers = 1;\n/* spin = 5;\nstate_dir = \"/tmp\";\n",
+         "2: the comment that begins here has no end\n"},
         /* What is tied to no line comes first. */
         {"@include\n", "0: required setting \"services\" is missing\n"
                        "1: @include needs the name of a file in quotes: @include \"services.conf\"\n"},
