@@ -49,8 +49,9 @@ static int refuse_when_closed(const struct machine *m, const struct machine_rule
             n->service, n->old, n->service);
     }
     if (in->event == MACHINE_ABORT && m->phase == MIGRATION_ROLLED_BACK) {
-        return REFUSE("no migration runs for %s: the last one is rolled back and %s takes all traffic",
-                      n->service, n->old);
+        return REFUSE("no migration runs for %s, the last one is rolled back and %s takes all traffic: "
+                      "`start %s` would begin anew",
+                      n->service, n->old, n->service);
     }
     return REFUSE("no migration runs for %s: start one with `start %s`", n->service, n->service);
 }
