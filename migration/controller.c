@@ -367,6 +367,15 @@ static void write_last_progress(struct migration *m)
     }
 }
 
+void migration_abandon(struct migration *m)
+{
+    if (m->timer != NULL) {
+        event_free(m->timer);
+    }
+    plan_destroy(m->plan);
+    free(m);
+}
+
 void migration_destroy(struct migration *m)
 {
     if (m == NULL) {
@@ -375,9 +384,5 @@ void migration_destroy(struct migration *m)
     if (m->machine.number > 0) {
         write_last_progress(m);
     }
-    if (m->timer != NULL) {
-        event_free(m->timer);
-    }
-    plan_destroy(m->plan);
-    free(m);
+    migration_abandon(m);
 }

@@ -48,6 +48,8 @@ struct migration {
 MUST_CHECK int migration_create_with_clock(const struct migration_options *options,
                                            uint64_t (*clock_us)(void *context), void *clock_context,
                                            struct migration **out, struct err_text *err);
+/* Frees without the last record of an orderly end: what a kill leaves behind. For tests. */
+void migration_abandon(struct migration *m);
 /* Does what has come due, then arms the timer. */
 void migration_turn(struct migration *m);
 /* When the next turn is needed; CLOCK_NEVER when nothing runs. */

@@ -126,7 +126,7 @@ static int refuse_when_full(const struct machine *m, const struct machine_input 
         return REFUSE("a migration of %s to %s is at its end: it %s; `abort %s` goes back", n->service,
                       n->target, waits ? "waits for `commit`" : "drains the old group", n->service);
     case MACHINE_SHARE:
-        return REFUSE("the share of %s is 100%% already", n->service);
+        return REFUSE("the share of %s is 100%% already: `abort %s` goes back", n->service, n->service);
     case MACHINE_COMMIT:
         if (waits) {
             return refuse_target_down(n, err);

@@ -1,0 +1,55 @@
+/*
+ * A small world for simulations of the migration: a real routing, a real journal in a folder of its own, the
+ * real controller, and a clock that only moves when told. No sockets, no threads, no waiting. One thread.
+ */
+#ifndef TESTS_SIM_WORLD_H
+#define TESTS_SIM_WORLD_H
+
+#include "balancer/routing.h"
+#include "core/config.h"
+#include "core/events.h"
+#include "migration/journal.h"
+#include "migration/migration.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define WORLD_STEPS_MAX 32
+#define WORLD_GROUPS 3
+#define WORLD_LEASES_MAX 64
+
+struct world {
+    char dir[64];
+    uint64_t now_us;
+    struct config_service config; /* two backends a group; groups old, new (and spare when groups_len is 3) */
+    struct config_group groups[WORLD_GROUPS];
+    struct config_backend backends[WORLD_GROUPS][2];
+    struct config_step steps[WORLD_STEPS_MAX];
+    struct routing *routing;
+    struct journal *journal;
+    struct events_ring *events;
+    struct migration *migration;
+    struct lease leases[WORLD_GROUPS][WORLD_LEASES_MAX];
+    size_t leases_len[WORLD_GROUPS];
+    unsigned closed_groups;               /* calls of close_group */
+    void (*before_turn)(struct world *w); /* may be NULL */
+};
+
+/* A world without plan, not booted; its folder is created. Ends the process when that fails. */
+void world_init(struct world *w);
+/* Starts the daemon's part: reads the journal, goes on. Returns 0 or the error of what failed. */
+int world_boot(struct world *w, struct err_text *err);
+/* Ends it: in order, or as a kill does (connections are gone either way). */
+void world_stop(struct world *w, bool killed);
+/* Moves the clock to at_us, waking the migration whenever it asked for that. */
+void world_run_to(struct world *w, uint64_t at_us);
+/* Connections of a group: opens n, or closes n. */
+void world_open(struct world *w, uint32_t group, size_t n);
+void world_close(struct world *w, uint32_t group, size_t n);
+/* Both backends of a group, or all but the first. */
+void world_set_state(struct world *w, uint32_t group, enum backend_state state);
+/* Removes the folder. */
+void world_destroy(struct world *w);
+
+#endif
