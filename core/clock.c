@@ -86,7 +86,7 @@ void clock_format_duration(uint64_t duration_us, char *out, size_t out_size)
         format_tenths(seconds * 10, "s", out, out_size);
     } else if (seconds < 3600) {
         format_pair(seconds, 60, "m", "s", out, out_size);
-    } else if (minutes < 24 * 60) {
+    } else if (minutes < 1440) {
         format_pair(minutes, 60, "h", "m", out, out_size);
     } else {
         format_pair(divide_rounded(duration_us, 3600 * CLOCK_US_PER_S), 24, "d", "h", out, out_size);

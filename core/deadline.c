@@ -14,10 +14,10 @@
 #include <stdlib.h>
 
 /* Slots that one length spans, and all: twice that, as entries may be up to one length late. */
-#define SLOTS_PER_LENGTH 128u
-#define SLOTS (2u * SLOTS_PER_LENGTH)
+#define SLOTS_PER_LENGTH UINT64_C(128)
+#define SLOTS (2 * SLOTS_PER_LENGTH)
 /* How long a timer without entries sleeps. */
-#define PARKED_US (24 * 3600 * CLOCK_US_PER_S)
+#define PARKED_US (86400 * CLOCK_US_PER_S)
 
 struct deadline_queue {
     uint64_t length_us;

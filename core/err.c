@@ -27,6 +27,7 @@ int err_set(struct err_text *text, int code, const char *format, ...)
     if (text) {
         va_list args;
         va_start(args, format);
+        /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): va_start stands right above */
         (void)vsnprintf(text->text, sizeof(text->text), format, args);
         va_end(args);
     }
@@ -39,6 +40,7 @@ int err_set_errno(struct err_text *text, const char *format, ...)
     if (text) {
         va_list args;
         va_start(args, format);
+        /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): as above */
         int n = vsnprintf(text->text, sizeof(text->text), format, args);
         va_end(args);
         if (n >= 0 && (size_t)n < sizeof(text->text)) {

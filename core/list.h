@@ -9,11 +9,14 @@ struct list {
     struct list *prev, *next;
 };
 
+/* Macro arguments that are types or names to declare cannot stand in parentheses. */
+/* NOLINTBEGIN(bugprone-macro-parentheses) */
 #define list_entry(node, type, member) ((type *)(void *)((char *)(node)-offsetof(type, member)))
 /* The body may unlink the current node. */
 #define list_each(node, head)                                                                                \
     for (struct list *node = (head)->next, *node##_next = node->next; node != (head);                        \
          node = node##_next, node##_next = node->next)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 static inline void list_init(struct list *l)
 {

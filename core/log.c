@@ -19,9 +19,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define QUEUE_BYTES (256u * 1024u)
+#define QUEUE_BYTES ((size_t)256 * 1024)
 /* One write: a pipe that polls as writable takes this much without blocking. */
-#define CHUNK_BYTES PIPE_BUF
+#define CHUNK_BYTES ((size_t)PIPE_BUF)
 /* How often a writer that waits for its descriptor looks whether it is still wanted. */
 #define POLL_MS 100
 /* How long log_stop waits for the queue to empty, and then for a writer that hangs in the kernel. */

@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SCRATCH_BYTES_DEFAULT (64u * 1024u)
+#define SCRATCH_BYTES_DEFAULT ((size_t)64 * 1024)
 #define CACHE_LINE 64u
 
 static void queue_append(struct worker_queue *queue, struct worker_task *task)

@@ -26,12 +26,13 @@ struct worker_turn_end {
 /* Everything is the worker's thread's own, except where said otherwise. */
 struct worker {
     unsigned index;
+    bool started; /* the thread exists; control thread only */
+    bool stopping;
+    bool await_activity;                 /* the next activity takes the time */
     struct event_base *base;             /* owned */
     struct mailbox *mailbox;             /* owned; any thread posts */
     struct mailbox_message stop_message; /* posted once, by worker_pool_destroy */
-    bool stopping;
     pthread_t thread;
-    bool started; /* control thread only */
 
     struct worker_queue deferred;      /* to run at the end of this turn */
     struct worker_queue continued;     /* to run in the next turn */
@@ -40,7 +41,6 @@ struct worker {
     struct worker_queue at_end;        /* to run when the loop has ended for good */
 
     struct spin_state spin;
-    bool await_activity;       /* the next activity takes the time */
     uint32_t activity;         /* callbacks of the data path in this turn */
     uint64_t first_active_us;  /* when the first of them ran, if await_activity was set */
     uint64_t waiting_since_us; /* when a look that found nothing began; 0: none */
@@ -60,8 +60,8 @@ MUST_CHECK int worker_create(unsigned index, uint64_t spin_us, size_t scratch_by
                              struct err_text *err);
 /* After its thread ended, with its mailbox empty. NULL is allowed. */
 void worker_destroy(struct worker *worker);
-/* The thread: runs turns until the stop message came. */
-void *worker_run(void *worker);
+/* The thread of the worker in context: runs turns until the stop message came. */
+void *worker_run(void *context);
 /* Runs what waits for the end of a turn: deferred tasks, then turn_ends. Returns whether there was any. */
 bool worker_end_turn(struct worker *worker);
 /* Runs what waits for the end. After the thread is gone. */
