@@ -11,6 +11,7 @@
  */
 #include "balancer/strategy_internal.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #define SCHEDULE_MAX UINT64_C(65536)        /* entries */
@@ -65,6 +66,7 @@ static int build_cycle(struct strategy_pool *pool)
         common = greatest_common_divisor(common, pool->members[i].weight);
         total += pool->members[i].weight;
     }
+    assert(common > 0); /* a pool that is built has members, and members have weights */
     total /= common;
     bool scheduled = total <= SCHEDULE_MAX && total * pool->len <= SCHEDULE_WORK_MAX;
     size_t line_bytes = pool->len * sizeof(uint64_t);

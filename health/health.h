@@ -27,8 +27,8 @@ struct health_result {
 
 /*
  * Starts the checks of every group whose health.type is not "none". base, routing, config (the service's
- * part) and events are borrowed and must outlive it. First checks are spread over one interval, at once when
- * the interval is short.
+ * part) and events are borrowed and must outlive it. The first checks are spread over half a second (at once
+ * when the interval is shorter), the later ones over the interval.
  */
 MUST_CHECK int health_create(struct event_base *base, struct routing *routing,
                              const struct config_service *config, struct events_ring *events,
@@ -38,5 +38,8 @@ void health_destroy(struct health *health);
 /* ERR_NOT_FOUND when the backend has no check. */
 MUST_CHECK int health_last(const struct health *health, const struct backend *backend,
                            struct health_result *out);
+/* Checks that were not made because we ran short of descriptors or memory ourselves. They say nothing
+ * of a backend and count neither for nor against it. */
+uint64_t health_skipped(const struct health *health);
 
 #endif
