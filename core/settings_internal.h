@@ -33,7 +33,7 @@ enum settings_flag {
     SETTINGS_REQUIRED = 1, /* must be there when its section is */
     SETTINGS_MANY = 2,     /* a list of such values: char ** and length */
     SETTINGS_UNIQUE = 4,   /* differs between the elements of its list */
-    SETTINGS_RELOAD = 8    /* takes effect on reload; else at the next start */
+    SETTINGS_RELOAD = 8    /* nothing is built from it at the start, so a reload may change it in place */
 };
 
 /*

@@ -157,6 +157,7 @@ static const char reference_intro[] =
     "- Relative paths count from the folder of the configuration file.\n"
     "- Everything is optional unless it says *required*; a required setting inside an optional section is\n"
     "  required once the section is there.\n"
+    "- A change takes effect at the next start.\n"
     "- A name is 1 to 63 letters, digits and `. - _ : [ ]`; a backend's name may be longer and hold "
     "slashes.\n";
 
@@ -205,7 +206,7 @@ static void write_row(FILE *out, const struct setting *setting)
     }
     fputs(" | ", out);
     write_range(out, setting);
-    fprintf(out, " | %s | %s |\n", setting->flags & SETTINGS_RELOAD ? "yes" : "no", setting->text);
+    fprintf(out, " | %s |\n", setting->text);
 }
 
 /* The table of the settings directly inside, then what is nested. */

@@ -63,8 +63,8 @@ static const struct setting list[] = {
      AT(struct config, state_dir),
      RANGE(1, PATH_TEXT_MAX),
      .fallback = "/var/lib/shunt",
-     .text =
-         "Folder of the journal, which brings a migration back after a restart. Must exist and be writable."},
+     .text = "Folder of the journal, which brings a migration back after a restart. Made if only its last "
+             "part is missing."},
     {.path = "shutdown_timeout",
      .type = SETTINGS_DURATION,
      .flags = SETTINGS_RELOAD,
