@@ -1,0 +1,192 @@
+/*
+ * Answers for the command line of shuntd, its exit codes, and the order of the first steps: read the
+ * configuration, resolve its addresses, block signals, and only then start threads. Runs on the control
+ * thread. Building and running the program is daemon/app's work, the demo is daemon/demo's.
+ */
+#include "core/config.h"
+#include "core/log.h"
+#include "daemon/app.h"
+#include "daemon/demo/demo.h"
+#include "daemon/signals.h"
+#include "daemon/targets.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+static const char usage_text[] =
+    "usage: shuntd -c FILE [-t]\n"
+    "       shuntd demo [--break new] [--seconds N] [--connections N]\n"
+    "\n"
+    "A layer-4 load balancer that moves the traffic of a service from old backends to new ones, step by "
+    "step.\n"
+    "\n"
+    "  -c, --config FILE   the configuration; runs in the foreground and logs to standard error\n"
+    "  -t, --test          checks the configuration and exits\n"
+    "  -V, --version       prints the version\n"
+    "  -h, --help          prints this\n"
+    "\n"
+    "  shuntd demo         runs a whole migration on embedded backends: no file, no root, about 20 seconds\n"
+    "\n"
+    "Signals: TERM and INT stop accepting, wait for open connections and end; a second one ends at once.\n"
+    "Exit codes: 0 done, 64 usage, 73 cannot create, 77 not permitted, 78 bad configuration.\n"
+    "The operator's tool is shuntctl: `shuntctl help`.\n";
+
+struct main_options {
+    const char *config;
+    bool test;
+};
+
+static int exit_code(int rc)
+{
+    switch (rc) {
+    case 0:
+        return EX_OK;
+    case ERR_DENIED:
+        return EX_NOPERM;
+    case ERR_INVALID:
+    case ERR_PARSE:
+    case ERR_RANGE:
+        return EX_CONFIG;
+    default:
+        return EX_CANTCREAT;
+    }
+}
+
+static void print_errors(const struct config_errors *errors)
+{
+    char *text = config_errors_format(errors);
+    fputs(text != NULL ? text : "out of memory while reading the configuration\n", stderr);
+    free(text);
+}
+
+/* Reads the file and resolves its addresses; prints every fault. */
+static int load(const char *path, struct config **config, struct targets **targets)
+{
+    struct config_errors errors;
+    int rc = config_load(path, config, &errors);
+    if (rc == 0) {
+        config_errors_clear(&errors);
+        rc = targets_resolve(*config, targets, &errors);
+        if (rc != 0) {
+            config_free(*config);
+            *config = NULL;
+        }
+    }
+    if (rc != 0) {
+        print_errors(&errors);
+    }
+    config_errors_clear(&errors);
+    return rc;
+}
+
+static int check(const char *path)
+{
+    struct config *config = NULL;
+    struct targets *targets = NULL;
+    if (load(path, &config, &targets) != 0) {
+        return EX_CONFIG;
+    }
+    printf("%s: ok (%zu service%s, %zu backend%s)\n", path, config->services_len,
+           config->services_len == 1 ? "" : "s", targets->backends, targets->backends == 1 ? "" : "s");
+    targets_destroy(targets);
+    config_free(config);
+    return EX_OK;
+}
+
+static int serve_with(const struct config *config, const struct targets *targets)
+{
+    struct err_text err = {""};
+    struct app *app = NULL;
+    struct signals *signals = NULL;
+    const struct app_options options = {.config = config, .targets = targets, .log_fd = STDERR_FILENO};
+    int rc = signals_block(NULL, &err);
+    if (rc == 0) {
+        rc = app_create(&options, &app, &err);
+    }
+    if (rc == 0) {
+        rc = signals_create(app, &signals, &err);
+    }
+    if (rc == 0) {
+        rc = app_run(app, &err);
+    }
+    signals_destroy(signals);
+    app_destroy(app);
+    if (rc != 0) {
+        fprintf(stderr, "shuntd: %s\n", err.text);
+    }
+    return exit_code(rc);
+}
+
+static int serve(const char *path)
+{
+    struct config *config = NULL;
+    struct targets *targets = NULL;
+    if (load(path, &config, &targets) != 0) {
+        return EX_CONFIG;
+    }
+    int code = serve_with(config, targets);
+    targets_destroy(targets);
+    config_free(config);
+    return code;
+}
+
+static int refuse_usage(const char *what)
+{
+    fprintf(stderr, "shuntd: %s\ntry: shuntd --help\n", what);
+    return EX_USAGE;
+}
+
+/* Returns -1 to go on, or the exit code. */
+static int parse(int argc, char **argv, struct main_options *options)
+{
+    static const struct option names[] = {{"config", required_argument, NULL, 'c'},
+                                          {"test", no_argument, NULL, 't'},
+                                          {"version", no_argument, NULL, 'V'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
+    int c = 0;
+    while ((c = getopt_long(argc, argv, "+c:tVh", names, NULL)) != -1) {
+        switch (c) {
+        case 'c':
+            options->config = optarg;
+            break;
+        case 't':
+            options->test = true;
+            break;
+        case 'V':
+            printf("shuntd %s\n", SHUNT_VERSION);
+            return EX_OK;
+        case 'h':
+            fputs(usage_text, stdout);
+            return EX_OK;
+        default:
+            fputs("try: shuntd --help\n", stderr);
+            return EX_USAGE;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "shuntd: unknown argument \"%s\"\ntry: shuntd --help\n", argv[optind]);
+        return EX_USAGE;
+    }
+    if (options->config == NULL) {
+        return refuse_usage("no configuration: shuntd -c FILE, or shuntd demo to see it work");
+    }
+    return -1;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "demo") == 0) {
+        return demo_main(argc - 1, argv + 1);
+    }
+    struct main_options options = {0};
+    int code = parse(argc, argv, &options);
+    if (code >= 0) {
+        return code;
+    }
+    return options.test ? check(options.config) : serve(options.config);
+}
