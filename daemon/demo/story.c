@@ -293,10 +293,12 @@ static void print_connections(const struct story *story)
 {
     FILE *out = story->screen->out;
     const struct demo_clients_reading *seen = &story->seen;
+    unsigned long long moved_again = seen->asked_to_go;
+    moved_again += seen->repeated;
     fprintf(out,
             "  connections  %llu opened by the clients; %llu closed by Shunt at the end of the drain, and "
             "opened again\n",
-            (unsigned long long)seen->connections, (unsigned long long)(seen->asked_to_go + seen->repeated));
+            (unsigned long long)seen->connections, moved_again);
     if (story->break_new) {
         fprintf(out,
                 "  saved        %llu connections were meant for version 2 while it was broken: version 1 "

@@ -1,0 +1,115 @@
+/*
+ * Addresses of a configuration become socket addresses: numeric ones one to one, names with all they stand
+ * for, faults all at once.
+ */
+#include "daemon/targets.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct config *load(const char *listen, const char *backend_a, const char *backend_b)
+{
+    char *text = NULL;
+    struct config *config = NULL;
+    struct config_errors errors;
+    assert_true(asprintf(&text,
+                         "services = ( { name = \"s\"; listen = [ \"%s\" ]; groups = ( { name = \"g\";\n"
+                         "  backends = ( { name = \"a\"; address = \"%s\"; weight = 7; },\n"
+                         "    { name = \"b\"; address = \"%s\"; backup = true; } ); } ); } );\n",
+                         listen, backend_a, backend_b) > 0);
+    int rc = config_load_text(text, NULL, &config, &errors);
+    for (size_t i = 0; i < errors.len; i++) {
+        print_message("%s\n", errors.list[i].text);
+    }
+    config_errors_clear(&errors);
+    free(text);
+    assert_int_equal(rc, 0);
+    return config;
+}
+
+static void numeric_addresses_keep_name_weight_and_backup(void **state)
+{
+    (void)state;
+    struct config *config = load("127.0.0.1:0", "127.0.0.1:81", "[::1]:82");
+    struct targets *targets = NULL;
+    struct config_errors errors;
+    assert_int_equal(targets_resolve(config, &targets, &errors), 0);
+    assert_int_equal(errors.len, 0);
+    config_errors_clear(&errors);
+
+    assert_int_equal(targets->services_len, 1);
+    assert_int_equal(targets->backends, 2);
+    assert_int_equal(targets->services[0].listen_len, 1);
+    const struct targets_group *group = &targets->services[0].groups[0];
+    assert_int_equal(group->backends_len, 2);
+    assert_string_equal(group->backends[0].name, "a");
+    assert_int_equal(group->backends[0].weight, 7);
+    assert_int_equal(addr_port(&group->backends[0].address), 81);
+    assert_false(group->backends[0].backup);
+    assert_true(group->backends[1].backup);
+    targets_destroy(targets);
+    config_free(config);
+}
+
+static void a_name_becomes_a_backend_for_each_of_its_addresses(void **state)
+{
+    (void)state;
+    struct addr found[64];
+    size_t n = 0;
+    assert_int_equal(addr_resolve("localhost:81", NULL, found, 64, &n, NULL), 0);
+
+    struct config *config = load("127.0.0.1:0", "localhost:81", "127.0.0.1:82");
+    struct targets *targets = NULL;
+    struct config_errors errors;
+    assert_int_equal(targets_resolve(config, &targets, &errors), 0);
+    config_errors_clear(&errors);
+    const struct targets_group *group = &targets->services[0].groups[0];
+    assert_int_equal(group->backends_len, n + 1);
+    for (size_t i = 0; i < n; i++) {
+        char text[ADDR_TEXT_MAX];
+        char name[ADDR_TEXT_MAX + 2];
+        addr_format(&found[i], text, sizeof(text));
+        snprintf(name, sizeof(name), "a%s%s", n == 1 ? "" : "@", n == 1 ? "" : text);
+        assert_string_equal(group->backends[i].name, name);
+        assert_int_equal(group->backends[i].weight, 7);
+        assert_true(addr_equal(&group->backends[i].address, &found[i]));
+    }
+    assert_string_equal(group->backends[n].name, "b");
+    targets_destroy(targets);
+    config_free(config);
+}
+
+/* A name that no resolver accepts, so that no server is asked. */
+static void every_fault_is_found_at_once(void **state)
+{
+    (void)state;
+    struct config *config = load("127.0.0.1:80", "a..b:81", "c..d:82");
+    struct targets *targets = NULL;
+    struct config_errors errors;
+    assert_int_equal(targets_resolve(config, &targets, &errors), ERR_INVALID);
+    assert_null(targets);
+    assert_int_equal(errors.len, 2);
+    assert_non_null(strstr(errors.list[0].text, "services.s.groups.g.backends"));
+    assert_non_null(strstr(errors.list[0].text, "a..b"));
+    assert_non_null(strstr(errors.list[1].text, "c..d"));
+    assert_int_equal(errors.list[0].line, 2);
+    assert_int_equal(errors.list[1].line, 3);
+    config_errors_clear(&errors);
+    config_free(config);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(numeric_addresses_keep_name_weight_and_backup),
+        cmocka_unit_test(a_name_becomes_a_backend_for_each_of_its_addresses),
+        cmocka_unit_test(every_fault_is_found_at_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,1 @@
+unit_test(targets daemon shunt_daemon)
