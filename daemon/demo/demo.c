@@ -125,6 +125,10 @@ static void introduce(struct screen *screen, const struct demo *demo)
     screen_say(screen, SCREEN_PLAIN, "                           %s new: version 2, 2 backends",
                u ? "└─▶" : "+->");
     screen_say(screen, SCREEN_PLAIN, "%s", "");
+    if (!screen->live) {
+        screen_say(screen, SCREEN_PLAIN,
+                   "By group: connections open, requests a second, their median and 99 %% latency.\n");
+    }
 }
 
 static void plan_fill(struct demo_plan *plan, double pace)

@@ -213,16 +213,19 @@ static void print_line(struct screen *screen, uint64_t now_us, const struct demo
                        const struct demo_clients_reading *clients)
 {
     char share[16];
-    char live[16];
     units_format_share(status->share_bp, share, sizeof(share));
-    units_format_share(status->live_share_bp, live, sizeof(live));
-    fprintf(screen->out, "%5.1fs   share %4s  live %6s",
-            (double)(now_us - screen->began_us) / (double)CLOCK_US_PER_S, share, live);
+    fprintf(screen->out, "%5.1fs   share %4s  live %5.1f%%",
+            (double)(now_us - screen->began_us) / (double)CLOCK_US_PER_S, share,
+            (double)status->live_share_bp / 100.0);
     for (unsigned v = 0; v < DEMO_VERSIONS; v++) {
-        char latency[64];
-        latency_text(screen, v, latency, sizeof(latency));
-        fprintf(screen->out, " | %s %2llu open %4.0f/s %-25s", v == 0 ? "old" : "new",
-                (unsigned long long)status->group[v].open, screen->recent[v].rate_per_s, latency);
+        fprintf(screen->out, " | %s %3llu open %4.0f/s", v == 0 ? "old" : "new",
+                (unsigned long long)status->group[v].open, screen->recent[v].rate_per_s);
+        if (screen->recent[v].p99_us > 0) {
+            fprintf(screen->out, " %4.1f/%4.1f ms", (double)screen->recent[v].p50_us / 1000.0,
+                    (double)screen->recent[v].p99_us / 1000.0);
+        } else {
+            fprintf(screen->out, " %12s", "");
+        }
     }
     fprintf(screen->out, " | %llu errors\n", (unsigned long long)clients->errors);
     fflush(screen->out);

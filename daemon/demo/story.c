@@ -205,7 +205,7 @@ static int break_new(struct story *story, struct err_text *err)
 {
     int rc = watch_until(story, is_at_break, "a share of 50 %", err);
     if (rc == 0) {
-        rc = watch_for(story, 1.0, err);
+        rc = watch_for(story, 0.3, err);
     }
     if (rc != 0) {
         return rc;

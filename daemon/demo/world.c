@@ -74,8 +74,7 @@ static void write_group(FILE *out, const struct demo_backends *backends, unsigne
 {
     fprintf(out,
             "      { name = \"%s\"; balance = \"round-robin\";\n"
-            "        health = { type = \"tcp\"; interval = \"500ms\"; timeout = \"500ms\"; rise = 1; fall = "
-            "2; };\n"
+            "        health = { type = \"tcp\"; interval = \"100ms\"; rise = 1; fall = 2; };\n"
             "        backends = (",
             version == 0 ? "old" : "new");
     for (unsigned i = 0; i < DEMO_BACKENDS_PER_VERSION; i++) {
