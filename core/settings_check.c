@@ -91,7 +91,8 @@ static void claims_settle(struct settings_reader *reader, struct claims *claims)
     }
     qsort(claims->list, claims->len, sizeof claims->list[0], compare_claims);
     const struct claim *first = claims->list;
-    for (const struct claim *claim = first; claim < claims->list + claims->len; claim++) {
+    for (size_t i = 0; i < claims->len; i++) {
+        const struct claim *claim = &claims->list[i];
         if (claim == first || strcmp(claim->key, first->key) != 0) {
             first = claim;
         } else if (claim->written || first->written) {
