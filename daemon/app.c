@@ -147,6 +147,19 @@ static int create_migration(struct app *app, struct app_service *service, struct
     return migration_create(&options, &service->migration, err);
 }
 
+/* Adds to the words of a failed bind what to do about it. */
+static int advise_listen(const char *service, int rc, struct err_text *err)
+{
+    const struct err_text what = *err;
+    const char *advice = "";
+    if (rc == ERR_EXISTS) {
+        advice = "; `ss -ltnp` (as root) shows who has it";
+    } else if (rc == ERR_DENIED) {
+        advice = "; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE";
+    }
+    return err_set(err, rc, "service \"%s\": %s%s", service, what.text, advice);
+}
+
 static int create_listeners(struct app *app, struct app_service *service, struct err_text *err)
 {
     const struct config_service *config = service->config;
@@ -158,7 +171,8 @@ static int create_listeners(struct app *app, struct app_service *service, struct
                                                          .idle_us = config->timeouts.idle_us,
                                                          .half_close_us = config->timeouts.half_close_us},
                                             .retries = config->retries};
-    return proxy_service_create(app->proxy, &spec, &service->proxy, err);
+    int rc = proxy_service_create(app->proxy, &spec, &service->proxy, err);
+    return rc != 0 ? advise_listen(config->name, rc, err) : 0;
 }
 
 static bool has_checks(const struct config_service *config)
@@ -297,7 +311,7 @@ int app_run(struct app *app, struct err_text *err)
     }
     app->state = APP_SERVING;
     events_add(app->events, clock_wall_us(), EVENTS_INFO, NULL, "start", "shuntd", NULL,
-               "shuntd %s is ready: %zu services, %zu backends, %u workers", SHUNT_VERSION, app->services_len,
+               "shuntd %s is ready: services %zu, backends %zu, workers %u", SHUNT_VERSION, app->services_len,
                app->targets->backends, worker_pool_count(app->pool));
     if (event_base_loop(app->base, EVLOOP_NO_EXIT_ON_EMPTY) < 0) {
         return err_set(err, ERR_SYSTEM, "the control loop failed");
