@@ -27,7 +27,16 @@ static int bind_failed(int fd, const struct addr *address, const char *what, str
         close(fd);
     }
     errno = saved;
-    return err_set_errno(err, "%s: cannot %s", text, what);
+    (void)err_set_errno(err, "%s: cannot %s", text, what);
+    switch (saved) {
+    case EADDRINUSE:
+        return ERR_EXISTS;
+    case EACCES:
+    case EPERM:
+        return ERR_DENIED;
+    default:
+        return ERR_SYSTEM;
+    }
 }
 
 /* Inherited by what is accepted: one system call here instead of two for each connection. */

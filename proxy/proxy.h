@@ -43,8 +43,9 @@ MUST_CHECK int proxy_create(const struct proxy_options *options, struct proxy **
 void proxy_destroy(struct proxy *proxy);
 uint64_t proxy_max_connections(const struct proxy *proxy);
 
-/* Binds and listens (errors name the address), but accepts nothing before proxy_service_start. A Unix path
- * that exists is replaced only if nothing listens on it. */
+/* Binds and listens, but accepts nothing before proxy_service_start. A Unix path that exists is replaced only
+ * if nothing listens on it. Errors name the address: ERR_EXISTS (in use), ERR_DENIED, ERR_SYSTEM, ERR_NOMEM.
+ */
 MUST_CHECK int proxy_service_create(struct proxy *proxy, const struct proxy_service_spec *spec,
                                     struct proxy_service **out, struct err_text *err);
 /* Begins to accept on all workers. */
