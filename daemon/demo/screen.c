@@ -15,7 +15,9 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define SCREEN_BAR 32u
+#define SCREEN_BAR_MAX 32u
+#define SCREEN_BESIDES_BAR 60u /* columns of a line with a bar that are not the bar */
+#define SCREEN_WIDTH_MIN 78u   /* redrawing needs lines that do not wrap */
 #define SCREEN_WIDTH 100u
 #define SCREEN_INDENT 9u
 #define SCREEN_LINE_US CLOCK_US_PER_S
@@ -31,8 +33,9 @@ void screen_init(struct screen *screen, FILE *out, uint64_t now_us)
     screen->color = screen->live && (no_color == NULL || no_color[0] == '\0');
     (void)setlocale(LC_CTYPE, "");
     screen->unicode = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
-    if (screen->live && ioctl(fileno(out), TIOCGWINSZ, &size) == 0 && size.ws_col >= 40) {
+    if (screen->live && ioctl(fileno(out), TIOCGWINSZ, &size) == 0 && size.ws_col > SCREEN_INDENT * 2) {
         screen->width = size.ws_col < SCREEN_WIDTH ? size.ws_col : SCREEN_WIDTH;
+        screen->live = screen->width >= SCREEN_WIDTH_MIN;
     }
 }
 
@@ -154,13 +157,15 @@ static void draw_bar(const struct screen *screen, const char *label, uint32_t sh
 {
     char share[16];
     units_format_share(share_bp, share, sizeof(share));
-    unsigned full = (share_bp * SCREEN_BAR + UNITS_BP_FULL / 2) / UNITS_BP_FULL;
+    unsigned room = screen->width - SCREEN_BESIDES_BAR;
+    unsigned bar = room < SCREEN_BAR_MAX ? room : SCREEN_BAR_MAX;
+    unsigned full = (share_bp * bar + UNITS_BP_FULL / 2) / UNITS_BP_FULL;
     fprintf(screen->out, "  %-11s %s", label, screen_on(screen, tone));
     for (unsigned i = 0; i < full; i++) {
         fputs(screen->unicode ? "█" : "#", screen->out);
     }
     fprintf(screen->out, "%s%s", screen_off(screen), screen_on(screen, SCREEN_FAINT));
-    for (unsigned i = full; i < SCREEN_BAR; i++) {
+    for (unsigned i = full; i < bar; i++) {
         fputs(screen->unicode ? "░" : ".", screen->out);
     }
     fprintf(screen->out, "%s %6s  %s\033[K\n", screen_off(screen), share, note);

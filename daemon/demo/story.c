@@ -205,7 +205,7 @@ static int break_new(struct story *story, struct err_text *err)
 {
     int rc = watch_until(story, is_at_break, "a share of 50 %", err);
     if (rc == 0) {
-        rc = watch_for(story, 0.3, err);
+        rc = watch_for(story, 0.6, err);
     }
     if (rc != 0) {
         return rc;
@@ -293,12 +293,13 @@ static void print_connections(const struct story *story)
 {
     FILE *out = story->screen->out;
     const struct demo_clients_reading *seen = &story->seen;
-    unsigned long long moved_again = seen->asked_to_go;
-    moved_again += seen->repeated;
-    fprintf(out,
-            "  connections  %llu opened by the clients; %llu closed by Shunt at the end of the drain, and "
-            "opened again\n",
-            (unsigned long long)seen->connections, moved_again);
+    fprintf(out, "  connections  %llu opened by the clients", (unsigned long long)seen->connections);
+    unsigned long long closed = seen->asked_to_go;
+    closed += seen->repeated;
+    if (closed > 0) {
+        fprintf(out, "; %llu closed by Shunt at the end of the drain, and opened again", closed);
+    }
+    fputc('\n', out);
     if (story->break_new) {
         fprintf(out,
                 "  saved        %llu connections were meant for version 2 while it was broken: version 1 "
