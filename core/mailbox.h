@@ -23,7 +23,7 @@ MUST_CHECK int mailbox_create(struct event_base *base, void *receiver, struct ma
                               struct err_text *err);
 /* On the loop's thread or after it ended. Messages not yet run are run first. */
 void mailbox_destroy(struct mailbox *mailbox);
-/* Any thread; never blocks, never fails. */
+/* Any thread; never blocks, never fails. The caller must not outlive the mailbox. */
 void mailbox_post(struct mailbox *mailbox, struct mailbox_message *message);
 
 #endif

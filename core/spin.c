@@ -38,8 +38,12 @@ static void met_crowd(struct spin_state *state)
     }
 }
 
-void spin_found(struct spin_state *state, uint32_t events)
+void spin_found(struct spin_state *state, uint64_t waited_us, uint32_t events)
 {
+    if (waited_us > state->look_us) {
+        spin_missed(state);
+        return;
+    }
     state->looks++;
     if (events > EVENTS_LONE) {
         met_crowd(state);

@@ -29,8 +29,9 @@ struct spin_state {
 void spin_init(struct spin_state *state, uint64_t look_us);
 /* Look (true) or sleep (false)? */
 bool spin_should_look(const struct spin_state *state);
-/* A look found events of the data path (at least one). */
-void spin_found(struct spin_state *state, uint32_t events);
+/* A look found events of the data path (at least one) after waited_us. Longer than a look means that others
+ * had the processor meanwhile: that counts as a look in vain. */
+void spin_found(struct spin_state *state, uint64_t waited_us, uint32_t events);
 /* A look ended without any. */
 void spin_missed(struct spin_state *state);
 /* A sleep ended with so many events (0: a timer or a message, which tells nothing), wait_us after the worker

@@ -15,7 +15,7 @@
 #define UNITS_BP_FULL 10000u
 
 /* "500us", "500ms", "2s", "1.5s", "5m", "1h", "2d", and sums in falling order ("1h30m"); "0" alone is 0. To
- * us. */
+ * us. Above 36500 days ERR_RANGE, so that sums of times cannot overflow. */
 MUST_CHECK int units_parse_duration(const char *text, uint64_t *out_us);
 
 /* "25%", "0.25%", "100%": 0 to 10000 basis points; more than two decimals is ERR_PARSE, above 100 %

@@ -15,6 +15,7 @@
 
 #include <assert.h>
 #include <event2/event.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -107,27 +108,32 @@ static bool has_work(const struct worker *worker)
     return worker->stopping || worker->deferred.head || worker->continued.head || worker->turn_ends;
 }
 
-/* Looks for events without sleeping. */
+/* Looks for events without sleeping. Lets others have the processor between two looks: where the peer shares
+ * it, the events that are looked for come only that way. */
 static void look(struct worker *worker)
 {
     uint64_t start_us = clock_mono_us();
     uint64_t now_us = start_us;
     stats_add(&worker->load.spins, 1);
+    worker->await_activity = true;
     do {
         poll_once(worker);
         if (worker->activity > 0 || has_work(worker)) {
             break;
         }
+        (void)sched_yield();
         now_us = clock_mono_us();
     } while (now_us - start_us < worker->spin.look_us);
-    stats_add(&worker->load.spin_us, now_us - start_us);
+    worker->await_activity = false;
     if (worker->activity > 0) {
+        now_us = worker->first_active_us;
         stats_add(&worker->load.spin_hits, 1);
-        spin_found(&worker->spin, worker->activity);
+        spin_found(&worker->spin, now_us - start_us, worker->activity);
     } else if (!has_work(worker)) {
         spin_missed(&worker->spin);
         worker->waiting_since_us = start_us;
     }
+    stats_add(&worker->load.spin_us, now_us - start_us);
 }
 
 static void sleep_for_events(struct worker *worker)

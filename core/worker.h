@@ -45,7 +45,8 @@ struct worker *worker_pool_get(struct worker_pool *pool, unsigned index);
 
 /*
  * RCU-like reclamation (McKenney and Slingwine 1998): after every worker has ended the loop turn it is in,
- * destroy(ptr) runs on the control thread. Never blocks. ptr must already be unreachable for new turns.
+ * destroy(ptr) runs on the control thread. Never blocks. ptr must already be unreachable for new turns. When
+ * memory has run out, 64 pointers can still wait; one beyond that is never freed, and the log says so.
  */
 void worker_pool_retire(struct worker_pool *pool, void *ptr, void (*destroy)(void *ptr));
 

@@ -23,7 +23,7 @@ static void wait_once(struct spin_state *spin, struct outcome *out, uint64_t gap
         out->looks++;
         if (gap_us < LOOK_US) {
             out->hits++;
-            spin_found(spin, events);
+            spin_found(spin, gap_us, events);
             return;
         }
         out->wasted_us += LOOK_US;
@@ -143,7 +143,19 @@ static void a_crowd_is_noticed_while_looking(void **state)
     spin_init(&spin, LOOK_US);
     (void)waits(&spin, 100, 25, 1);
     assert_true(spin_should_look(&spin));
-    spin_found(&spin, 12);
+    spin_found(&spin, 3, 12);
+    assert_false(spin_should_look(&spin));
+}
+
+/* Others had the processor while the worker looked. */
+static void a_hit_that_took_too_long_is_a_miss(void **state)
+{
+    struct spin_state spin;
+    (void)state;
+    spin_init(&spin, LOOK_US);
+    (void)waits(&spin, 4, 25, 1);
+    assert_true(spin_should_look(&spin));
+    spin_found(&spin, 3000, 1);
     assert_false(spin_should_look(&spin));
 }
 
@@ -170,6 +182,7 @@ int main(void)
         cmocka_unit_test(an_odd_miss_does_not_end_good_luck),
         cmocka_unit_test(a_crowd_is_slept_for),
         cmocka_unit_test(a_crowd_is_noticed_while_looking),
+        cmocka_unit_test(a_hit_that_took_too_long_is_a_miss),
         cmocka_unit_test(sleeps_that_end_without_traffic_tell_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
