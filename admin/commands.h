@@ -21,6 +21,7 @@
     X(SKIP)                                                                                                  \
     X(ABORT)                                                                                                 \
     X(COMMIT)                                                                                                \
+    X(PLAN)                                                                                                  \
     X(WAIT)                                                                                                  \
     X(WATCH)                                                                                                 \
     X(EVENTS)                                                                                                \

@@ -116,6 +116,16 @@ static const struct command table[COMMAND_COUNT] = {
                     "hand is\n"
                     "first drained.\n",
         },
+    [COMMAND_PLAN] =
+        {
+            .name = "plan",
+            .role = COMMAND_ROLE_VIEWER,
+            .args = {ARG_SERVICE},
+            .summary = "dry run: the steps, how long they take, what would stand in the way",
+            .help = "fastest is the holds of all steps with nothing left to drain, slowest has the whole "
+                    "drain on\n"
+                    "top. Below it stands what a start would find now.\n",
+        },
     [COMMAND_WAIT] =
         {
             .name = "wait",

@@ -173,6 +173,7 @@ static void test_role_matrix(void **state)
         [COMMAND_SKIP] = {"skip api", COMMAND_ROLE_OPERATOR},
         [COMMAND_ABORT] = {"abort api", COMMAND_ROLE_OPERATOR},
         [COMMAND_COMMIT] = {"commit api", COMMAND_ROLE_OPERATOR},
+        [COMMAND_PLAN] = {"plan api", COMMAND_ROLE_VIEWER},
         [COMMAND_WAIT] = {"wait api", COMMAND_ROLE_VIEWER},
         [COMMAND_WATCH] = {"watch", COMMAND_ROLE_VIEWER},
         [COMMAND_EVENTS] = {"events", COMMAND_ROLE_VIEWER},
@@ -315,6 +316,28 @@ static void test_events(void **state)
     free(reply);
 }
 
+static void test_plan(void **state)
+{
+    struct support *s = *state;
+    support_expect(s, "plan api",
+                   "  1% → 50% → 100% → drain old → commit        fastest 3h, slowest 3h10m\n"
+                   "  preflight  ✔ old 2/2 usable  ✔ new 1/1 usable  ✔ journal\n");
+    free(support_run(s, "backend api/new/c maint"));
+    support_expect(s, "plan api",
+                   "  1% → 50% → 100% → drain old → commit        fastest 3h, slowest 3h10m\n"
+                   "  preflight  ✔ old 2/2 usable  ✖ new 0/1 usable  ✔ journal\n");
+    char *reply = support_run(s, "plan api --json");
+    json_t *json = json_loads(reply, 0, NULL);
+    json_t *plan = json_object_get(json, "plan");
+    assert_string_equal(json_string_value(json_object_get(plan, "to")), "new");
+    assert_int_equal(json_array_size(json_object_get(plan, "steps")), 3);
+    assert_true(json_real_value(json_object_get(plan, "fastest_s")) == 10800.0);
+    assert_true(
+        json_is_false(json_object_get(json_array_get(json_object_get(plan, "preflight"), 1), "passed")));
+    json_decref(json);
+    free(reply);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -326,6 +349,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_role_matrix, setup, teardown),
         cmocka_unit_test_setup_teardown(test_audit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_show_and_help, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_plan, setup, teardown),
         cmocka_unit_test_setup_teardown(test_events, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,9 +9,10 @@ set_tests_properties(lint.docs.commands PROPERTIES LABELS lint)
 set_tests_properties(unit.admin.shuntctl PROPERTIES LABELS unit TIMEOUT 60)
 
 # On the real rooms below, except for the figures of the data path and of the checks.
-add_library(admin_support STATIC unit/admin/support.c)
+add_library(admin_support STATIC unit/admin/support.c unit/admin/wire.c)
+target_compile_definitions(admin_support PUBLIC SHUNT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
 target_link_libraries(admin_support PUBLIC shunt_admin PkgConfig::CMOCKA)
-foreach(name dispatch server)
+foreach(name dispatch client server status)
   unit_test(${name} admin admin_support)
   target_sources(test_${name} PRIVATE unit/admin/fake_below.c)
 endforeach()
