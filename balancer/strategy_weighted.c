@@ -11,7 +11,6 @@
  */
 #include "balancer/strategy_internal.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 #define SCHEDULE_MAX UINT64_C(65536)        /* entries */
@@ -66,13 +65,13 @@ static int build_cycle(struct strategy_pool *pool)
         common = greatest_common_divisor(common, pool->members[i].weight);
         total += pool->members[i].weight;
     }
-    assert(common > 0); /* a pool that is built has members, and members have weights */
+    common = common > 0 ? common : 1;
     total /= common;
     bool scheduled = total <= SCHEDULE_MAX && total * pool->len <= SCHEDULE_WORK_MAX;
     size_t line_bytes = pool->len * sizeof(uint64_t);
     struct weighted_plan *plan =
         malloc(sizeof(*plan) + line_bytes + (scheduled ? total * sizeof(plan->schedule[0]) : 0));
-    int64_t *gained = calloc(pool->len, sizeof(*gained));
+    int64_t *gained = calloc((size_t)pool->len + 1, sizeof(*gained));
     if (plan == NULL || gained == NULL) {
         free(plan);
         free(gained);
