@@ -116,6 +116,7 @@ static int read_file(struct journal *journal, char **text, size_t *len, struct e
         if (n <= 0) {
             errno = n == 0 ? EIO : errno;
             free(*text);
+            *text = NULL;
             return err_set_errno(err, "cannot read %s", journal->path);
         }
         done += (size_t)n;

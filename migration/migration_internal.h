@@ -70,6 +70,8 @@ void migration_arm(struct migration *m);
 json_t *record_of_state(const struct migration *m, const struct machine *state, const char *kind,
                         const char *event, const struct migration_asker *who,
                         const struct migration_asker *cause, const char *text);
+/* A text of an operator as a JSON string, whatever bytes it holds; NULL is empty. NULL without memory. */
+json_t *record_text(const char *text);
 /* Puts the state that the journal last held into m (not routed yet). *plan_changed, *found as named. words:
  * what could not be taken over, empty when all was. */
 void record_restore(struct migration *m, bool *found, bool *plan_changed, char *words, size_t words_size);

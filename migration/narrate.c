@@ -152,6 +152,25 @@ static void narrate_phase(const struct migration *m, const struct machine *befor
     }
 }
 
+static bool moves_by_itself(const struct machine *s)
+{
+    return s->phase == MIGRATION_RAMPING || s->phase == MIGRATION_DRAINING;
+}
+
+static void narrate_lost(const struct migration *m, const struct machine *s, char *out, size_t out_size)
+{
+    const char *target = migration_group_name(m, s->target);
+
+    if (m->options.config->fallback) {
+        snprintf(out, out_size, "%sno usable backend in %s; traffic of %s goes to %s",
+                 moves_by_itself(s) ? "holding: " : "", target, target, migration_group_name(m, s->active));
+    } else {
+        snprintf(out, out_size,
+                 "%sno usable backend in %s, and fallback is off: its clients are turned away; `abort %s`",
+                 moves_by_itself(s) ? "holding: " : "", target, m->options.config->name);
+    }
+}
+
 void narrate_change(const struct migration *m, const struct machine *before, const struct machine *after,
                     enum machine_event event, char *out, size_t out_size)
 {
@@ -159,10 +178,10 @@ void narrate_change(const struct migration *m, const struct machine *before, con
     size_t len;
 
     if (event == MACHINE_TARGET_LOST) {
-        snprintf(out, out_size, "holding: no usable backend in %s; its traffic goes to %s", target,
-                 migration_group_name(m, after->active));
+        narrate_lost(m, after, out, out_size);
     } else if (event == MACHINE_TARGET_BACK) {
-        snprintf(out, out_size, "%s has a usable backend again: goes on", target);
+        snprintf(out, out_size, "%s has a usable backend again%s", target,
+                 moves_by_itself(after) ? ": goes on" : "");
     } else if (event == MACHINE_JOURNAL_FAILED) {
         snprintf(out, out_size, "frozen at the present share: %s", m->journal_error);
     } else if (event == MACHINE_JOURNAL_RETRY) {
@@ -218,10 +237,8 @@ void narrate_reason(const struct migration *m, uint64_t now_us, char *out, size_
     out[0] = '\0';
     if (s->detached) {
         snprintf(out, out_size, "frozen: %s", m->journal_error);
-    } else if (s->held) {
-        snprintf(out, out_size, "holding: no usable backend in %s; traffic of %s goes to %s",
-                 migration_group_name(m, s->target), migration_group_name(m, s->target),
-                 migration_group_name(m, s->active));
+    } else if (s->held && moves_by_itself(s)) {
+        narrate_lost(m, s, out, out_size);
     } else if (s->phase == MIGRATION_PAUSED) {
         snprintf(out, out_size, "%s by %s%s%s", s->by_hand && s->step == 0 ? "share set" : "paused", m->actor,
                  m->why[0] == '\0' ? "" : ": ", m->why);

@@ -32,11 +32,11 @@ static uint32_t configured_weight(const struct migration *m, const struct backen
 static json_t *record_of(const struct migration *m, const struct backend *backend, const char *kind,
                          const struct migration_asker *who, const char *text)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:s*, s:s*, s:s}", "service", m->options.config->name,
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:o}", "service", m->options.config->name,
                      "kind", kind, "group", migration_group_name(m, backend_group(backend)), "backend",
                      backend_name(backend), "event", kind, "configured",
-                     (json_int_t)configured_weight(m, backend), "actor", who->actor, "reason", who->reason,
-                     "text", text);
+                     (json_int_t)configured_weight(m, backend), "actor", record_text(who->actor), "reason",
+                     record_text(who->reason), "text", record_text(text));
 }
 
 /* In force already; a journal that cannot be written costs only the memory of it. */

@@ -15,7 +15,7 @@ static json_t *group_json(const struct migration *m, uint32_t group)
 }
 
 /* Texts come from operators and may hold anything; JSON strings must be UTF-8. */
-static json_t *text_json(const char *text)
+json_t *record_text(const char *text)
 {
     json_t *value = json_string(text == NULL ? "" : text);
     char plain[256];
@@ -25,7 +25,10 @@ static json_t *text_json(const char *text)
         return value;
     }
     for (i = 0; text[i] != '\0' && i < sizeof(plain) - 1; i++) {
-        plain[i] = (unsigned char)text[i] < 0x80 ? text[i] : '?';
+        plain[i] = '?';
+        if ((unsigned char)text[i] < 0x80) {
+            plain[i] = text[i];
+        }
     }
     plain[i] = '\0';
     return json_string(plain);
@@ -46,9 +49,9 @@ json_t *record_of_state(const struct migration *m, const struct machine *state, 
                      (json_int_t)state->share_bp, "step", (json_int_t)state->step, "steps",
                      (json_int_t)plan_steps(m->plan), "by_hand", (int)state->by_hand, "commit_given",
                      (int)state->commit_given, "served_us", (json_int_t)state->served_us, "plan",
-                     (json_int_t)plan_fingerprint(m->plan), "actor", text_json(who->actor), "reason",
-                     text_json(who->reason), "text", text_json(text), "by", text_json(cause->actor), "why",
-                     text_json(cause->reason));
+                     (json_int_t)plan_fingerprint(m->plan), "actor", record_text(who->actor), "reason",
+                     record_text(who->reason), "text", record_text(text), "by", record_text(cause->actor),
+                     "why", record_text(cause->reason));
 }
 
 struct last {

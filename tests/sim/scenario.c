@@ -239,7 +239,10 @@ static void refuse(struct world *w, char *rest)
     if (strstr(err.text, says) == NULL) {
         die("the refusal is \"%s\"", err.text);
     }
-    if (memcmp(&before, &after, sizeof(before)) != 0 || events != events_last_number(w->events)) {
+    if (before.phase != after.phase || before.share_bp != after.share_bp || before.step != after.step ||
+        before.target != after.target || before.step_left_us != after.step_left_us ||
+        before.detached != after.detached || strcmp(before.id, after.id) != 0 ||
+        strcmp(before.reason, after.reason) != 0 || events != events_last_number(w->events)) {
         die("the refused %s changed something", verb);
     }
 }

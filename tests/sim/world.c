@@ -51,6 +51,7 @@ void world_init(struct world *w)
     w->config.name = strdup("web");
     w->config.groups = w->groups;
     w->config.groups_len = 2;
+    w->config.fallback = true;
     w->config.migration.steps = w->steps;
     w->config.migration.drain.timeout_us = 600 * CLOCK_US_PER_S;
     must(events_create(512, &w->events) == 0, "make events");
