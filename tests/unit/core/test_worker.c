@@ -410,6 +410,38 @@ static void a_worker_has_what_its_callbacks_need(void **state)
     end(&f);
 }
 
+static void on_traffic(struct worker *worker, void *arg)
+{
+    (void)arg;
+    worker_note_activity(worker);
+}
+
+/* With a look of 100 ms nearly every wait here is a short one: soon the worker looks, and finds. Messages
+ * that are not traffic of the data path never make it look. */
+static void a_worker_looks_when_traffic_is_dense(void **state)
+{
+    struct fixture f;
+    struct worker_load load = {0};
+    (void)state;
+    create_pool(&f, 1, 100 * CLOCK_US_PER_MS);
+    start_pool(&f);
+    struct worker *worker = worker_pool_get(f.pool, 0);
+    for (unsigned i = 1; i <= 50; i++) {
+        assert_int_equal(worker_pool_call(f.pool, on_worker, on_done, &f), 0);
+        wait_for(&f, &f.done, i);
+    }
+    worker_read_load(worker, &load);
+    assert_int_equal(load.spins, 0);
+    for (unsigned i = 51; i <= 2000 && load.spin_hits == 0; i++) {
+        assert_int_equal(worker_pool_call(f.pool, on_traffic, on_done, &f), 0);
+        wait_for(&f, &f.done, i);
+        worker_read_load(worker, &load);
+    }
+    assert_true(load.spin_hits > 0);
+    assert_true(load.spins >= load.spin_hits);
+    end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -422,6 +454,7 @@ int main(void)
         cmocka_unit_test(a_pool_ends_with_work_under_way),
         cmocka_unit_test(options_are_checked),
         cmocka_unit_test(tasks_run_in_their_turns),
+        cmocka_unit_test(a_worker_looks_when_traffic_is_dense),
         cmocka_unit_test(a_worker_has_what_its_callbacks_need),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
