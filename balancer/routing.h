@@ -159,9 +159,12 @@ struct lease {
 };
 
 /*
- * Chooses a backend: the group by the split on the first pick of a connection, then a backend of it that was
- * not tried; when none is left and fallback is set and a migration runs, one of the other group. Returns 0
- * with *lease filled, or ERR_UNAVAILABLE. Never allocates, locks or loops without bound.
+ * Chooses a backend: the group by the split on the first pick of a connection, then a usable backend of it
+ * that was not tried; its backups when none of the others is left (down, or tried by this connection); when
+ * none at all is left and fallback is set and a migration runs, one of the other group (lease->spilled). A
+ * decision for a group that is neither active nor target any more is made anew. Every call that returns 0
+ * counts as an attempt. Returns 0 with *lease filled, or ERR_UNAVAILABLE. Never allocates, locks or loops
+ * without bound.
  */
 MUST_CHECK int routing_pick(const struct routing_view *view, const struct routing_pick_input *input,
                             struct routing_attempts *attempts, struct lease *lease);
