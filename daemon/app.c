@@ -224,8 +224,8 @@ static int create_admin(struct app *app, struct err_text *err)
 {
     for (size_t i = 0; i < app->services_len; i++) {
         const struct app_service *service = &app->services[i];
-        app->admin_services[i] = (struct admin_service){.name = service->config->name,
-                                                        .config = service->config,
+        app->admin_services[i] = (struct admin_service){.name = app->config->services[i].name,
+                                                        .config = &app->config->services[i],
                                                         .routing = service->routing,
                                                         .proxy = service->proxy,
                                                         .health = service->health,

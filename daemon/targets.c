@@ -75,6 +75,9 @@ static char *backend_title(const struct config_backend *config, const struct add
 static int group_add(struct targets_group *group, const struct config_backend *config,
                      const struct addr *found, size_t n)
 {
+    if (n == 0) {
+        return 0;
+    }
     struct routing_backend_spec *list = realloc(group->backends, (group->backends_len + n) * sizeof(*list));
     if (list == NULL) {
         return ERR_NOMEM;

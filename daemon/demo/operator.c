@@ -81,7 +81,10 @@ static int read_reply(struct demo_operator *admin, const char *command, char **r
         fputs(line, memory);
     }
     free(line);
-    fclose(memory);
+    if (fclose(memory) != 0 || text == NULL) {
+        free(text);
+        return err_set(err, ERR_NOMEM, "out of memory");
+    }
     if (n != 1) {
         free(text);
         return err_set_errno(err, "no whole reply to \"%s\" from the admin socket", command);

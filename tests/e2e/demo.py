@@ -36,7 +36,7 @@ def check_break(text):
     assert "active group: old" in text
     assert number(r"saved +(\d+) connections", text) > 0
     assert "Step 4:" not in text, "the ramp went on although the new version was broken"
-    assert text.index("Version 2 breaks") < text.index("abort demo") < text.index("Rolled back:")
+    assert text.index("Version 2 breaks") < text.index("$ shuntctl abort demo") < text.index("Rolled back:")
 
 
 def main():
