@@ -101,8 +101,8 @@ int demo_operator_command(struct demo_operator *admin, const char *command, char
     if (rc == 0) {
         rc = read_reply(admin, command, &text, err);
     }
-    if (rc != 0) {
-        return rc;
+    if (rc != 0 || text == NULL) {
+        return rc != 0 ? rc : ERR_NOMEM;
     }
     if (strncmp(text, "error: ", strlen("error: ")) == 0) {
         rc = err_set(err, ERR_STATE, "\"%s\" was refused: %s", command, text + strlen("error: "));
