@@ -11,7 +11,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define SAMPLES_MAX (4u * 1024u * 1024u)
+#define SAMPLES_MAX ((size_t)4 * 1024 * 1024)
 
 struct client_conn {
     uint64_t started_ns;

@@ -10,7 +10,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define SAMPLES_MAX (4u * 1024u * 1024u)
+#define SAMPLES_MAX ((size_t)4 * 1024 * 1024)
 #define LINGER_NS (UINT64_C(5) * 1000000000)
 
 struct slot {

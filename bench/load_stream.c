@@ -14,7 +14,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define BLOCK_BYTES (64u * 1024u)
+#define BLOCK_BYTES ((size_t)64 * 1024)
 /* Calls in one direction before the other has its turn. */
 #define TURN_CALLS 16
 #define HEADER_MAGIC UINT64_C(0x53545245414d3031)
