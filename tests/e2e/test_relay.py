@@ -176,7 +176,7 @@ def test_half_closed_connection_costs_no_wakeups(daemon, server):
     assert got_end.get()
     before = wakeups(shunt.pid)
     stays(lambda: wakeups(shunt.pid) - before <= 20, 5, "at most 20 wakeups in 5 s of all threads")
-    client.close()
+    client.reset()  # a close would send nothing more: the end was sent before
 
 
 @pytest.mark.parametrize("direction", ["client ends first", "backend ends first"])

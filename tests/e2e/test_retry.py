@@ -47,23 +47,24 @@ def test_broken_old_group_is_served_by_new(daemon, server, refuser):
     assert {who(shunt.port()) for _ in range(20)} == {"new"}
 
 
+def turned_away(port):
+    """A connection that ends without a byte: by an end or by a reset, which may come before connect returns."""
+    try:
+        with connect(port) as client:
+            assert client.receive_all() == b""
+    except ConnectionResetError:
+        pass
+
+
 def test_all_refuse(daemon, refuser):
     shunt = daemon(service([refuser().address, refuser().address]))
-    with connect(shunt.port()) as client:
-        try:
-            assert client.receive_all() == b""
-        except ConnectionResetError:
-            pass
+    turned_away(shunt.port())
     wait_until(lambda: closed(shunt).get("connect-refused") == 1, "counted as refused")
 
 
 def test_all_silent(daemon, swallower):
     shunt = daemon(service([swallower().address], timeouts={"connect": "200ms"}, retries=1))
-    with connect(shunt.port()) as client:
-        try:
-            assert client.receive_all() == b""
-        except ConnectionResetError:
-            pass
+    turned_away(shunt.port())
     wait_until(lambda: closed(shunt).get("connect-timeout") == 1, "counted as timed out")
 
 
@@ -71,19 +72,18 @@ def test_all_silent(daemon, swallower):
 def test_backend_that_accepts_and_ends_harms_nobody_else(daemon, server, script):
     bad, good = server(script), server(named("good"))
     shunt = daemon(service([bad.address], name="one"), service([good.address], name="two"))
+    port = shunt.port(service="one")
     with connect(shunt.port(service="two")) as kept:
         for _ in range(20):
-            with connect(shunt.port(service="one")) as client:
-                try:
-                    assert client.receive_all() == b""
-                except ConnectionResetError:
-                    pass
+            turned_away(port)
             kept.send(b"x\n")
             assert kept.receive_line() == b"good x\n"
     wait_until(shunt.settled, "all are closed and counted")
     counts = shunt.service("one")["connections"]["closed"]
     assert sum(counts.values()) == 20
-    assert counts.get("backend-closed", 0) + counts.get("backend-reset", 0) == 20, counts
+    # A reset that comes before the connection is known to stand looks like a refusal.
+    seen = {reason for reason, count in counts.items() if count}
+    assert seen <= {"backend-closed", "backend-reset", "connect-refused"}, counts
 
 
 def test_backup_serves_only_while_no_other_can(daemon, server, refuser):
