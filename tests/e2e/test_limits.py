@@ -53,7 +53,7 @@ def test_accepting_pauses_at_the_end_of_descriptors_and_goes_on(daemon, server):
 
 
 def test_more_clients_than_descriptors(daemon, server):
-    shunt = daemon(service([server(named("a")).address]), files=100, workers=1)
+    shunt = daemon(service([server(named("a")).address]), files=128, workers=1)
     port = shunt.port()
     clients = []
     for _ in range(150):

@@ -8,11 +8,13 @@ import socket
 import subprocess
 
 from . import config as config_module
-from .process import children, descriptor_kinds, descriptors, die_with_parent
+from .process import children, descriptor_kinds, die_with_parent
 from .waiting import scaled, wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 BUILD = pathlib.Path(os.environ.get("SHUNT_BUILD", ROOT / "build" / "debug"))
+# Pipes that a worker keeps for the next bulk transfer (PIPES_IDLE_MAX in proxy/pipes.h).
+POOLED_PIPES = 32
 SANITIZER_WORDS = ("Sanitizer", "runtime error:", "Assertion", "WARNING: ThreadSanitizer")
 
 
@@ -79,7 +81,7 @@ class Daemon:
             self.popen = subprocess.Popen([program("shuntd"), "-c", self.path], stdin=subprocess.DEVNULL,
                                           stdout=errors, stderr=errors, preexec_fn=prepare, env=self.environment)
         wait_until(self.answers, "the admin socket answers", within=10)
-        self.descriptors_at_start = descriptors(self.pid)
+        self.descriptors_at_start = self.descriptors_held()
         return self
 
     def answers(self):
@@ -160,9 +162,16 @@ class Daemon:
     def check_quiet(self):
         """What must hold when a test has closed its clients."""
         wait_until(self.settled, f"all connections closed and counted: {[s['connections'] for s in self.status()['services']]}")
-        wait_until(lambda: descriptors(self.pid) <= self.descriptors_at_start,
+        wait_until(lambda: self.descriptors_held() <= self.descriptors_at_start,
                    f"descriptors back to {self.descriptors_at_start}: {descriptor_kinds(self.pid)}")
+        pooled = descriptor_kinds(self.pid).get("pipe", 0)
+        assert pooled <= POOLED_PIPES * 2 * self.settings["workers"], f"{pooled} ends of pipes are still open"
         assert not children(self.pid), "a child process was left"
+
+    def descriptors_held(self):
+        """Open descriptors without the pipes: each worker keeps some for later."""
+        kinds = descriptor_kinds(self.pid)
+        return sum(kinds.values()) - kinds.get("pipe", 0)
 
     def check_log(self):
         log = self.log()
