@@ -42,6 +42,7 @@ struct rig {
     unsigned backends;
     char folder[64]; /* for Unix paths */
     unsigned descriptors;
+    bool leave_open; /* rig_stop does not wait for connections to end */
 };
 
 void rig_start(struct rig *rig, const struct rig_options *options);
