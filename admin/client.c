@@ -185,6 +185,8 @@ void client_follow(struct admin_client *client)
     } else if (client->follow.kind == COMMAND_FOLLOW_NONE) {
         (void)event_del(client->timer);
         client_yield(client);
+    } else {
+        arm_follow(client); /* the loop counts from the begin of its turn, so a timer may come early */
     }
 }
 

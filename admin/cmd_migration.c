@@ -10,20 +10,22 @@
 #include <string.h>
 
 /* How to go on from here, behind what is in force. */
-static void write_hints(struct command_call *call, bool running)
+static void write_hints(struct command_call *call, const struct migration_status *status)
 {
     const char *name = call->values.service->name;
-    if (running) {
-        fprintf(call->reply, "        follow: shuntctl wait %s      stop: shuntctl abort %s\n", name, name);
-    } else {
+    switch (status->phase) {
+    case MIGRATION_IDLE:
+    case MIGRATION_COMPLETED:
+    case MIGRATION_ROLLED_BACK:
         fprintf(call->reply, "        see: shuntctl status %s\n", name);
+        break;
+    case MIGRATION_ROLLING_BACK:
+        fprintf(call->reply, "        follow: shuntctl wait %s\n", name);
+        break;
+    default:
+        fprintf(call->reply, "        follow: shuntctl wait %s      stop: shuntctl abort %s\n", name, name);
+        break;
     }
-}
-
-static bool is_running(const struct migration_status *status)
-{
-    return status->phase != MIGRATION_IDLE && status->phase != MIGRATION_COMPLETED &&
-           status->phase != MIGRATION_ROLLED_BACK && status->phase != MIGRATION_ROLLING_BACK;
 }
 
 /* "api-42 VERB: what is in force", then the hints. */
@@ -33,7 +35,7 @@ static void write_outcome(struct command_call *call, const char *verb)
     migration_read(call->values.service->migration, &status);
     fprintf(call->reply, "%s %s: ", status.id[0] != '\0' ? status.id : call->values.service->name, verb);
     render_in_force(call->reply, &status);
-    write_hints(call, is_running(&status));
+    write_hints(call, &status);
 }
 
 /* "1% for 5m, then 5%": the step that a started plan is at. */
@@ -74,7 +76,7 @@ int cmd_start(struct command_call *call, struct err_text *err)
     } else {
         render_in_force(call->reply, &status);
     }
-    write_hints(call, true);
+    write_hints(call, &status);
     return ERR_OK;
 }
 

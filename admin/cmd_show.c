@@ -39,7 +39,7 @@ int cmd_help(struct command_call *call, struct err_text *err)
     json_t *list = json_array();
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         const struct command *command = &commands_table()[i];
-        if ((one == NULL && commands_allowed(command, call->peer->role)) || command == one) {
+        if (one != NULL ? command == one : commands_allowed(command, call->peer->role)) {
             (void)json_array_append_new(list, json_of_command(command));
         }
     }

@@ -18,7 +18,9 @@ json_t *render_json_text(const char *text)
     /* Cut inside a character, or a peer's bytes: keep what can be kept. */
     char *copy = strdup(text);
     for (char *p = copy; p != NULL && *p != '\0'; p++) {
-        *p = (unsigned char)*p < 0x80 ? *p : '?';
+        if ((unsigned char)*p >= 0x80) {
+            *p = '?';
+        }
     }
     value = copy != NULL ? json_string(copy) : NULL;
     free(copy);

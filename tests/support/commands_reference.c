@@ -9,11 +9,15 @@
 
 static int check(const char *path, const char *wanted)
 {
-    FILE *in = fopen(path, "re");
     size_t length = strlen(wanted);
     char *found = calloc(1, length + 2);
-    if (in == NULL || found == NULL) {
+    if (found == NULL) {
+        return 1;
+    }
+    FILE *in = fopen(path, "re");
+    if (in == NULL) {
         perror(path);
+        free(found);
         return 1;
     }
     size_t got = fread(found, 1, length + 1, in);

@@ -131,12 +131,14 @@ static void test_longest_line_is_taken(void **state)
     char *line = malloc(TOKENS_LINE_MAX + 2);
     assert_non_null(line);
     memset(line, ' ', TOKENS_LINE_MAX);
-    memcpy(line, "show version", 12);
-    memcpy(line + TOKENS_LINE_MAX, "\n", 2);
-    wire_send(f, fd, line);
+    for (size_t i = 0; i < 12; i++) {
+        line[i] = "show version"[i];
+    }
+    line[TOKENS_LINE_MAX] = '\n';
+    wire_send_bytes(f, fd, line, TOKENS_LINE_MAX + 1);
     wire_expect_reply(f, fd, "shuntd ");
-    memcpy(line + TOKENS_LINE_MAX, " ", 1);
-    memcpy(line + TOKENS_LINE_MAX + 1, "\n", 1);
+    line[TOKENS_LINE_MAX] = ' ';
+    line[TOKENS_LINE_MAX + 1] = '\n';
     wire_send_bytes(f, fd, line, TOKENS_LINE_MAX + 2);
     wire_expect_reply(f, fd, "error: the line is longer than 16 KiB\n");
     wire_expect_end(f, fd);
