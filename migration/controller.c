@@ -190,6 +190,37 @@ int migration_perform(struct migration *m, struct machine_input *input, const st
     return 0;
 }
 
+/* How long the health checks of the target need to find it down. */
+static uint64_t settle_us(const struct migration *m)
+{
+    const struct config_health *health;
+
+    if (m->machine.target >= m->options.config->groups_len) {
+        return 0;
+    }
+    health = &m->options.config->groups[m->machine.target].health;
+    return health->type == CONFIG_HEALTH_NONE ? 0
+                                              : health->interval_us * (health->fall + 1) + health->timeout_us;
+}
+
+/* After a restart no connection is open, so a drain would be over before the first check of the target:
+ * nothing is completed onto a group of which nothing is known yet. */
+static bool is_settled_target(const struct migration *m, uint64_t now_us)
+{
+    if (now_us >= m->settle_until_us || m->machine.target == ROUTING_NONE) {
+        return true;
+    }
+    for (size_t i = 0; i < routing_backends(m->options.routing, m->machine.target); i++) {
+        enum backend_state state =
+            backend_state(routing_backend_at(m->options.routing, m->machine.target, i));
+
+        if (state == BACKEND_UP || state == BACKEND_STARTING) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static struct machine_sight look(const struct migration *m)
 {
     uint32_t leaving = machine_leaving(&m->machine);
@@ -200,6 +231,9 @@ static struct machine_sight look(const struct migration *m)
     }
     if (leaving != ROUTING_NONE) {
         sight.leaving = routing_open(m->options.routing, leaving);
+    }
+    if (m->machine.phase == MIGRATION_DRAINING && sight.leaving == 0 && !is_settled_target(m, sight.now_us)) {
+        sight.leaving = 1; /* as if one were left */
     }
     return sight;
 }
@@ -299,6 +333,7 @@ static void restart(struct migration *m)
 
     record_restore(m, &found, &input.plan_changed, words, sizeof(words));
     m->machine.mark_us = m->clock_us(m->clock_context);
+    m->settle_until_us = m->machine.mark_us + settle_us(m);
     overrides_restore(m);
     migration_route(m);
     if (words[0] != '\0') {

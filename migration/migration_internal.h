@@ -36,11 +36,12 @@ struct migration {
     struct plan *plan;   /* owned; NULL: none */
     struct machine_rules rules;
     struct machine machine;
-    char why[256];           /* reason of the last command, or of what stopped the plan */
-    char actor[64];          /* who gave it */
-    char journal_error[256]; /* the last failure to write */
-    bool unpublished;        /* the routing could not be published: try again */
-    uint64_t progress_us;    /* when progress was last journaled */
+    char why[256];            /* reason of the last command, or of what stopped the plan */
+    char actor[64];           /* who gave it */
+    char journal_error[256];  /* the last failure to write */
+    bool unpublished;         /* the routing could not be published: try again */
+    uint64_t settle_until_us; /* after a restart: until then the health checks may not have spoken */
+    uint64_t progress_us;     /* when progress was last journaled */
 };
 
 /* migration_create with a clock of the caller's and base possibly NULL (then nothing runs by itself:

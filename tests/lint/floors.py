@@ -25,6 +25,8 @@ PURE_FILES = {
     "health/verdict.c": ("event2/", "sys/socket.h"),
     "migration/machine.c": ("event2/", "sys/socket.h", "unistd.h", "jansson.h"),
     "migration/plan.c": ("event2/", "sys/socket.h", "unistd.h", "jansson.h"),
+    "migration/refusal.c": ("event2/", "sys/socket.h", "unistd.h", "jansson.h"),
+    "migration/journal_text.c": ("event2/", "sys/socket.h", "unistd.h", "fcntl.h"),
     "proxy/conn_state.c": ("event2/", "sys/socket.h", "unistd.h"),
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')

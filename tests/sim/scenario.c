@@ -3,9 +3,9 @@
  * journal and routing run under a clock that jumps. One file a run:  scenario FILE.scn
  *
  *   plan 1% 5m, 25% 10m, 100% 10m     the steps; also "plan none", "plan ramp 1% 100% 30m exponential 10s"
- *   drain 10m | commit manual | groups 3
- *   at 5m COMMAND                     start, start to new, start from 5%, share 40%, pause, resume, skip,
- * abort, commit, weight new/b1 7, admin new/b1 maint at 5m refuse COMMAND: TEXT        the command is
+ *   drain 10m | commit manual | groups 3 | health 2s (the interval; backends are then found up or down by "at
+ * … up|down") at 5m COMMAND                     start, start to new, start from 5%, share 40%, pause, resume,
+ * skip, abort, commit, weight new/b1 7, admin new/b1 maint at 5m refuse COMMAND: TEXT        the command is
  * refused, the refusal holds TEXT, nothing changed at 5m down|up GROUP               all its backends at 5m
  * open|close GROUP N          connections at 5m kill | restart              as kill -9, or in order; both
  * start again at 5m journal full | works at 5m edit LINE                   a plan, drain or commit line for
@@ -19,7 +19,6 @@
 #include "tests/sim/world.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,17 +26,13 @@
 static const char *file;
 static unsigned line_number;
 
-static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    fprintf(stderr, "%s:%u: ", file, line_number);
-    vfprintf(stderr, format, args);
-    fprintf(stderr, "\n");
-    va_end(args);
-    exit(1);
-}
+#define die(...)                                                                                             \
+    do {                                                                                                     \
+        fprintf(stderr, "%s:%u: ", file, line_number);                                                       \
+        fprintf(stderr, __VA_ARGS__);                                                                        \
+        fputc('\n', stderr);                                                                                 \
+        exit(1);                                                                                             \
+    } while (0)
 
 static const struct migration_asker alice = {.actor = "operator:alice", .reason = "CHG-1"};
 
@@ -141,6 +136,13 @@ static void configure(struct world *w, const char *what, char *rest)
         w->config.migration.drain.timeout_us = duration(rest);
     } else if (strcmp(what, "commit") == 0) {
         w->config.migration.commit = strcmp(rest, "manual") == 0 ? CONFIG_COMMIT_MANUAL : CONFIG_COMMIT_AUTO;
+    } else if (strcmp(what, "health") == 0) {
+        for (size_t g = 0; g < WORLD_GROUPS; g++) {
+            w->groups[g].health = (struct config_health){.type = CONFIG_HEALTH_TCP,
+                                                         .interval_us = duration(rest),
+                                                         .timeout_us = CLOCK_US_PER_S,
+                                                         .fall = 3};
+        }
     } else if (strcmp(what, "groups") == 0) {
         w->config.groups_len = strcmp(rest, "3") == 0 ? 3 : 2;
     } else {
