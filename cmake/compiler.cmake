@@ -21,7 +21,9 @@ if(SHUNT_WERROR)
   add_compile_options(-Werror)
 endif()
 add_compile_options($<$<CONFIG:Release>:-O2> $<$<CONFIG:Debug>:-O0> $<$<CONFIG:Debug>:-g3>)
+# No NDEBUG anywhere: assertions are for our own bugs and stay on.
 set(CMAKE_C_FLAGS_RELEASE "-O2 -g")
+set(CMAKE_C_FLAGS_RELWITHDEBINFO "-O2 -g")
 
 if(SHUNT_SANITIZE)
   add_compile_options(-fsanitize=${SHUNT_SANITIZE} -fno-sanitize-recover=all)

@@ -252,7 +252,7 @@ static const struct setting list[] = {
      .type = SETTINGS_LIST,
      .flags = SETTINGS_REQUIRED,
      LIST(struct config_group, backends),
-     RANGE(1, 100000),
+     RANGE(1, 65535),
      .size = sizeof(struct config_backend),
      .line = offsetof(struct config_backend, line),
      .text = "The servers of the group."},
