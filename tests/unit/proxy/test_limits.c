@@ -313,8 +313,10 @@ static void test_address_in_use(void **state)
     assert_int_equal(create_another(&rig, address, &other, &err), ERR_EXISTS);
     addr_format(address, text, sizeof(text));
     assert_non_null(strstr(err.text, text));
-    assert_int_equal(rig_descriptors(), descriptors);
-    /* What could not be created has not harmed what is there (a probe of the Unix path may have come in). */
+    if (!addr_is_unix(address)) { /* the probe of a Unix path comes in as a connection */
+        assert_int_equal(rig_descriptors(), descriptors);
+    }
+    /* What could not be created has not harmed what is there. */
     int client = rig_client(&rig);
     uint64_t served = 0, until = rig_now_ms() + RIG_WAIT_MS;
     rig_send(client, "hey", 3);
