@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RELAY_BUDGET_BYTES (256u * 1024u)
+#define RELAY_BUDGET_BYTES ((size_t)256 * 1024)
 #define RELAY_BUDGET_TURNS 16u
 
 /* What one call works on. */
