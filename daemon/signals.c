@@ -40,8 +40,10 @@ int signals_block(sigset_t *set, struct err_text *err)
     if (code != 0) {
         return err_set(err, ERR_SYSTEM, "cannot block signals: %s", strerror(code));
     }
-    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR) {
-        return err_set_errno(err, "cannot ignore SIGPIPE");
+    /* What these would end the program for is told by errors too: EPIPE, and EFBIG where a file has reached
+     * its limit, which is one more way for a disk to be full. */
+    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGXFSZ, SIG_IGN) == SIG_ERR) {
+        return err_set_errno(err, "cannot ignore SIGPIPE and SIGXFSZ");
     }
     if (set != NULL) {
         *set = mine;

@@ -13,7 +13,7 @@ struct app;
 struct signals;
 
 /* Blocks the signals the daemon answers to in the calling thread and in all it starts later, and ignores
- * SIGPIPE. Before any thread is started. set (may be NULL) receives what was blocked. */
+ * SIGPIPE and SIGXFSZ. Before any thread is started. set (may be NULL) receives what was blocked. */
 MUST_CHECK int signals_block(sigset_t *set, struct err_text *err);
 
 /* TERM and INT stop app, a second one at once; HUP, USR1 and USR2 are logged and change nothing. app is
