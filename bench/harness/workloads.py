@@ -58,7 +58,11 @@ class Work:
         self.name, self.title, self.unit, self.targets = name, title, unit, targets
         self.peers, self.floor = peers, floor
 
+    bulk = False
+
     def wants(self, kind):
+        if kind.bulk_only and not self.bulk:
+            return False
         return kind is Shunt or (kind is Floor and self.floor) or (kind is not Floor and self.peers)
 
     def contender(self, kind):
