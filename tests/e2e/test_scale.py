@@ -64,7 +64,7 @@ def test_share_change_makes_no_pause(daemon, load_server, load_client):
     moving = load_client("rt", port, "--connections", 8, "--seconds", 2).go()
     with shunt.admin_connect() as admin:
         for turn in range(20):
-            admin.sendall(f"share web {turn % 2 * 100}\n".encode())
+            admin.sendall(f"share web {100 - turn % 2 * 100}\n".encode())
             assert not admin.recv(65536).startswith(b"error")
     report = moving.report()
     assert report["errors"] == 0
