@@ -30,20 +30,6 @@ int stream_open(struct stream *stream, struct event_base *base, int fd, bool is_
     return 0;
 }
 
-void stream_note(struct stream *stream, short what)
-{
-    if (what & EV_READ) {
-        stream->readable = true;
-    }
-    if (what & EV_WRITE) {
-        stream->writable = true;
-    }
-    if (what & EV_CLOSED) {
-        stream->ending = true;
-        stream->readable = true;
-    }
-}
-
 static bool is_again(int code)
 {
     return code == EAGAIN || code == EINTR;
@@ -92,6 +78,40 @@ static ssize_t write_failed(struct stream *stream, int code)
     /* No further event need come: what the peer sent before must be looked for now. */
     stream->readable = !stream->ended && !stream->recv_failed;
     return STREAM_FAILED;
+}
+
+/*
+ * After the peer's end nothing is left to be read, so a further word of the socket can only be a reset:
+ * libevent shows EPOLLERR as readable and writable, without EV_CLOSED. No receive or send would ask, so it is
+ * asked here.
+ */
+static bool met_reset(struct stream *stream)
+{
+    int code = 0;
+    socklen_t len = sizeof(code);
+    if (getsockopt(stream->fd, SOL_SOCKET, SO_ERROR, &code, &len) != 0 || code == 0) {
+        return false;
+    }
+    (void)write_failed(stream, code);
+    return true;
+}
+
+void stream_note(struct stream *stream, short what)
+{
+    if (stream->ended && !stream->send_failed && (what & EV_READ) && !(what & EV_CLOSED) &&
+        met_reset(stream)) {
+        return;
+    }
+    if (what & EV_READ) {
+        stream->readable = true;
+    }
+    if (what & EV_WRITE) {
+        stream->writable = true;
+    }
+    if (what & EV_CLOSED) {
+        stream->ending = true;
+        stream->readable = true;
+    }
 }
 
 ssize_t stream_recv(struct stream *stream, void *buffer, size_t size)

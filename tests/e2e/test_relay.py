@@ -177,6 +177,7 @@ def test_half_closed_connection_costs_no_wakeups(daemon, server):
     before = wakeups(shunt.pid)
     stays(lambda: wakeups(shunt.pid) - before <= 20, 5, "at most 20 wakeups in 5 s of all threads")
     client.reset()  # a close would send nothing more: the end was sent before
+    wait_until(lambda: closed(shunt).get("client-reset") == 1, "the abort of a half-closed client is noticed")
 
 
 @pytest.mark.parametrize("direction", ["client ends first", "backend ends first"])
