@@ -32,7 +32,7 @@ int render_json_write(FILE *out, json_t *value)
     if (value == NULL) {
         return ERR_NOMEM;
     }
-    int failed = json_dumpf(value, out, JSON_COMPACT);
+    int failed = json_dumpf(value, out, JSON_COMPACT | JSON_REAL_PRECISION(15)); /* 0.1, not its last bit */
     json_decref(value);
     fputc('\n', out);
     return failed ? ERR_NOMEM : ERR_OK;

@@ -224,8 +224,8 @@ static void write_section(FILE *out, const struct setting *section)
             continue;
         }
         if (!head) {
-            fputs("\n| setting | type | default | allowed | on reload | what it does "
-                  "|\n|---|---|---|---|---|---|\n",
+            fputs("\n| setting | type | default | allowed | what it does |\n"
+                  "|---|---|---|---|---|\n",
                   out);
             head = true;
         }

@@ -130,8 +130,7 @@ static void close_group(void *context, uint32_t group)
     if (proxy_service_close(service->proxy, &filter, STATS_CLOSE_DRAINED, NULL, NULL) != 0) {
         log_line(LOG_LEVEL_ERROR, "out of memory: connections of a drained group stay open",
                  LOG_TEXT("service", service->config->name),
-                 LOG_TEXT("group", routing_group_name(service->routing, group)),
-                 LOG_TEXT("do", "shuntctl kill SERVICE/GROUP"));
+                 LOG_TEXT("group", routing_group_name(service->routing, group)));
     }
 }
 
@@ -153,7 +152,7 @@ static int advise_listen(const char *service, int rc, struct err_text *err)
     const struct err_text what = *err;
     const char *advice = "";
     if (rc == ERR_EXISTS) {
-        advice = "; `ss -ltnp` (as root) shows who has it";
+        advice = "; `ss -ltxnp` (as root) shows who has it";
     } else if (rc == ERR_DENIED) {
         advice = "; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE";
     }

@@ -10,6 +10,7 @@
 #include "daemon/signals.h"
 #include "daemon/targets.h"
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -178,8 +179,22 @@ static int parse(int argc, char **argv, struct main_options *options)
     return -1;
 }
 
+/* Where a standard descriptor is closed, the next one opened would take its number, and lines for standard
+ * error would end in a socket or in the journal. */
+static int hold_standard_descriptors(void)
+{
+    int fd = 0;
+    do {
+        fd = open("/dev/null", O_RDWR);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    return fd < 0 ? -1 : close(fd);
+}
+
 int main(int argc, char **argv)
 {
+    if (hold_standard_descriptors() != 0) {
+        return EX_OSERR;
+    }
     if (argc > 1 && strcmp(argv[1], "demo") == 0) {
         return demo_main(argc - 1, argv + 1);
     }

@@ -26,10 +26,9 @@ static int refuse_when_closed(const struct machine *m, const struct machine_rule
     char share[16];
 
     if (in->event == MACHINE_START && rules->plan == NULL) {
-        return REFUSE(
-            "%s has no plan: add `migration = { steps = … }` to its configuration and `reload`, or move "
-            "traffic by hand with `share %s PCT`",
-            n->service, n->service);
+        return REFUSE("%s has no plan: add `migration = { steps = … }` to its configuration and restart, or "
+                      "move traffic by hand with `share %s PCT`",
+                      n->service, n->service);
     }
     if (in->event == MACHINE_START && plan_step_at_least(rules->plan, in->share_bp) == 0) {
         units_format_share(in->share_bp, share, sizeof(share));

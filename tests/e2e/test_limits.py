@@ -1,11 +1,14 @@
 """Running out of descriptors costs those who come too late, for as long as it lasts; nothing spins."""
+import os
 import resource
 import socket
+import subprocess
 
 from shunt.clients import ask, connect
-from shunt.config import service
+from shunt.config import service, write
+from shunt.daemon import program
 from shunt.peers import named
-from shunt.process import cpu_s, descriptors
+from shunt.process import cpu_s, descriptors, die_with_parent
 from shunt.waiting import SLOW, scaled, stays, wait_until
 
 
@@ -80,6 +83,22 @@ def test_the_limit_that_was_raised_is_used(daemon, server):
     shunt = daemon(service([server(named("a")).address]))
     soft, hard = resource.prlimit(shunt.pid, resource.RLIMIT_NOFILE)
     assert soft == hard
+
+
+def test_closed_standard_descriptors_are_not_taken_by_others(tmp_path, server):
+    """A line for standard error must never reach a socket or the journal that happens to have its number."""
+    conf = tmp_path / "shunt.conf"
+    admin = tmp_path / "admin.sock"
+    conf.write_text(write({"state_dir": str(tmp_path / "state"), "admin": {"socket": str(admin)},
+                           "services": [service([server(named("a")).address])]}))
+    with subprocess.Popen(["sh", "-c", 'exec "$0" -c "$1" <&- >&- 2>&-', program("shuntd"), conf],
+                          preexec_fn=die_with_parent) as shuntd:
+        try:
+            wait_until(admin.exists, "it runs")
+            assert [os.readlink(f"/proc/{shuntd.pid}/fd/{fd}") for fd in range(3)] == ["/dev/null"] * 3
+        finally:
+            shuntd.terminate()
+        assert shuntd.wait(scaled(15)) == 0
 
 
 def test_backends_without_end(daemon, server):

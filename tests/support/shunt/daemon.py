@@ -63,7 +63,7 @@ class Daemon:
         self.path = self.folder / "shunt.conf"
         self.errors_path = self.folder / "stderr"
         self.popen = None
-        self.descriptors_at_start = None
+        self.descriptors_at_start = self.pipes_at_start = None
 
     def write(self):
         self.path.write_text(config_module.write(self.settings) + "\n")
@@ -82,6 +82,7 @@ class Daemon:
                                           stdout=errors, stderr=errors, preexec_fn=prepare, env=self.environment)
         wait_until(self.answers, "the admin socket answers", within=10)
         self.descriptors_at_start = self.descriptors_held()
+        self.pipes_at_start = descriptor_kinds(self.pid).get("pipe", 0)  # the event loops have some
         return self
 
     def answers(self):
@@ -164,7 +165,7 @@ class Daemon:
         wait_until(self.settled, f"all connections closed and counted: {[s['connections'] for s in self.status()['services']]}")
         wait_until(lambda: self.descriptors_held() <= self.descriptors_at_start,
                    f"descriptors back to {self.descriptors_at_start}: {descriptor_kinds(self.pid)}")
-        pooled = descriptor_kinds(self.pid).get("pipe", 0)
+        pooled = descriptor_kinds(self.pid).get("pipe", 0) - self.pipes_at_start
         assert pooled <= POOLED_PIPES * 2 * self.settings["workers"], f"{pooled} ends of pipes are still open"
         assert not children(self.pid), "a child process was left"
 
