@@ -38,10 +38,13 @@ def cpu_s(pid):
 
 
 def wakeups(pid):
-    """How often the threads gave up the CPU on their own: what an idle process should hardly do."""
+    """How often the main thread and the workers gave up the CPU on their own: what an idle process should hardly do.
+    A sanitizer's own thread is not counted."""
     total = 0
-    for task in pathlib.Path(f"/proc/{pid}/task").glob("*/status"):
-        for line in task.read_text().splitlines():
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        if task.name != str(pid) and not (task / "comm").read_text().startswith("shunt-w"):
+            continue
+        for line in (task / "status").read_text().splitlines():
             if line.startswith("voluntary_ctxt_switches:"):
                 total += int(line.split()[1])
     return total
