@@ -24,6 +24,9 @@ enum config_balance {
 enum config_health_type { CONFIG_HEALTH_NONE, CONFIG_HEALTH_TCP };
 enum config_ramp_shape { CONFIG_RAMP_LINEAR, CONFIG_RAMP_EXPONENTIAL };
 enum config_commit { CONFIG_COMMIT_AUTO, CONFIG_COMMIT_MANUAL };
+enum config_drain_end { CONFIG_DRAIN_CLOSE, CONFIG_DRAIN_WAIT };
+enum config_back_shape { CONFIG_BACK_AT_ONCE, CONFIG_BACK_LINEAR };
+enum config_back_connections { CONFIG_BACK_DRAIN, CONFIG_BACK_CLOSE };
 
 struct config_backend {
     char *name;    /* default: the address text */
@@ -69,7 +72,18 @@ struct config_migration {
     struct config_ramp ramp; /* exactly one of steps and ramp */
     struct {
         uint64_t timeout_us;
+        enum config_drain_end on_timeout;
+        uint32_t close_rate; /* connections a second; 0: all at once */
+        uint32_t jitter_bp;  /* of the time between two closings */
+        bool idle_first;
+        uint64_t idle_after_us;
     } drain;
+    struct {
+        enum config_back_shape shape;
+        uint64_t over_us; /* LINEAR: how long the share takes to 0 */
+        enum config_back_connections connections;
+        uint64_t timeout_us;
+    } rollback;
     enum config_commit commit;
 };
 

@@ -1,7 +1,7 @@
 /*
  * The one table of all settings: path, type, range, default, text. Reading, checking, `show settings` and
  * docs/settings.md are made from it. Constant; any thread. The rules between settings are in
- * settings_check.c.
+ * settings_check.c. The migration section's lines: settings_table_migration.h.
  */
 #include "core/settings_internal.h"
 #include "core/units.h"
@@ -35,6 +35,9 @@ static const char *const balance_words[] = {"round-robin",       "weighted", "le
 static const char *const health_words[] = {"none", "tcp", NULL};
 static const char *const shape_words[] = {"linear", "exponential", NULL};
 static const char *const commit_words[] = {"auto", "manual", NULL};
+static const char *const drain_end_words[] = {"close", "wait", NULL};
+static const char *const back_shape_words[] = {"at-once", "linear", NULL};
+static const char *const back_connections_words[] = {"drain", "close", NULL};
 
 /* A hundred steps look smooth; more often than ten times a second only costs journal writes. */
 static uint64_t default_tick_us(const void *element)
@@ -43,6 +46,12 @@ static uint64_t default_tick_us(const void *element)
     uint64_t over_us = service->migration.ramp.over_us;
     uint64_t tick_us = over_us / 100 < 100 * MILLISECOND ? 100 * MILLISECOND : over_us / 100;
     return over_us > 0 && over_us < tick_us ? over_us : tick_us;
+}
+
+/* A rollback leaves its connections as long as a drain does. */
+static uint64_t default_back_timeout_us(const void *element)
+{
+    return ((const struct config_service *)element)->migration.drain.timeout_us;
 }
 
 static const struct setting list[] = {
@@ -282,80 +291,7 @@ static const struct setting list[] = {
      .fallback = "false",
      .text = "Serves only while no other backend of its group is usable."},
 
-    {.path = "services.migration",
-     .type = SETTINGS_SECTION,
-     .present = offsetof(struct config_service, migration.present),
-     .text = "The plan by which traffic moves from the active group to another: either `steps` or `ramp`."},
-    {.path = "services.migration.steps",
-     .type = SETTINGS_LIST,
-     LIST(struct config_service, migration.steps),
-     RANGE(1, 1000),
-     .size = sizeof(struct config_step),
-     .text = "Shares, each larger than the one before, the last one 100%."},
-    {.path = "services.migration.steps.share",
-     .type = SETTINGS_SHARE,
-     .flags = SETTINGS_REQUIRED,
-     AT(struct config_step, share_bp),
-     RANGE(1, UNITS_BP_FULL),
-     .text = "Part of the new connections (or clients) that go to the new group."},
-    {.path = "services.migration.steps.hold",
-     .type = SETTINGS_DURATION,
-     .flags = SETTINGS_REQUIRED,
-     AT(struct config_step, hold_us),
-     RANGE(0, 365 * DAY),
-     .text = "How long the share stays before the next step. 0 only at the last one: the old group drains at "
-             "once."},
-    {.path = "services.migration.ramp",
-     .type = SETTINGS_SECTION,
-     .present = offsetof(struct config_service, migration.ramp.present),
-     .text = "A share that rises steadily."},
-    {.path = "services.migration.ramp.from",
-     .type = SETTINGS_SHARE,
-     AT(struct config_service, migration.ramp.from_bp),
-     RANGE(1, UNITS_BP_FULL),
-     .fallback = "1%",
-     .text = "The share it begins with."},
-    {.path = "services.migration.ramp.to",
-     .type = SETTINGS_SHARE,
-     AT(struct config_service, migration.ramp.to_bp),
-     RANGE(1, UNITS_BP_FULL),
-     .fallback = "100%",
-     .text = "The share it ends with: 100%."},
-    {.path = "services.migration.ramp.over",
-     .type = SETTINGS_DURATION,
-     .flags = SETTINGS_REQUIRED,
-     AT(struct config_service, migration.ramp.over_us),
-     RANGE(10 * MILLISECOND, 365 * DAY),
-     .text = "How long it takes."},
-    {.path = "services.migration.ramp.tick",
-     .type = SETTINGS_DURATION,
-     AT(struct config_service, migration.ramp.tick_us),
-     RANGE(10 * MILLISECOND, DAY),
-     .derive = default_tick_us,
-     .note = "a hundredth of `over`, at least 100ms",
-     .text = "How often the share moves; each move is written to the journal first."},
-    {.path = "services.migration.ramp.shape",
-     .type = SETTINGS_WORD,
-     AT(struct config_service, migration.ramp.shape),
-     .words = shape_words,
-     .fallback = "linear",
-     .text = "`linear` adds the same each time, `exponential` multiplies: careful first, fast at the end."},
-    {.path = "services.migration.drain",
-     .type = SETTINGS_SECTION,
-     .text = "What follows 100%: the old group gets no new connections, and those that are open may finish."},
-    {.path = "services.migration.drain.timeout",
-     .type = SETTINGS_DURATION,
-     AT(struct config_service, migration.drain.timeout_us),
-     RANGE(0, 365 * DAY),
-     .fallback = "10m",
-     .text = "After this long those that are still open are closed. 0: at once."},
-    {.path = "services.migration.commit",
-     .type = SETTINGS_WORD,
-     AT(struct config_service, migration.commit),
-     .words = commit_words,
-     .fallback = "auto",
-     .text = "`auto`: the new group is active as soon as the old one is drained. `manual`: it waits for "
-             "`shuntctl commit`."},
+#include "core/settings_table_migration.h"
 };
 
 const struct settings_table settings_table = {list, sizeof list / sizeof list[0]};

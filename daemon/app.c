@@ -119,18 +119,22 @@ static int create_routing(struct app *app, struct app_service *service, struct e
     return rc;
 }
 
-/* The end of a drain: what is still open on the group is closed. */
-static void close_group(void *context, uint32_t group)
+/* A drain closes some of what is left on a group. What fails here is asked for again a moment later. */
+static void close_connections(void *context, const struct migration_close *what)
 {
     struct app_service *service = context;
     if (service->proxy == NULL) {
         return; /* taken up from the journal before anything was accepted */
     }
-    const struct proxy_close_filter filter = {.group = group, .backend = NULL};
+    const struct proxy_close_filter filter = {.group = what->group,
+                                              .max = what->max == UINT64_MAX ? 0 : what->max,
+                                              .idle_us =
+                                                  what->idle_only || what->idle_first ? what->idle_us : 0,
+                                              .idle_first = !what->idle_only && what->idle_first};
     if (proxy_service_close(service->proxy, &filter, STATS_CLOSE_DRAINED, NULL, NULL) != 0) {
         log_line(LOG_LEVEL_ERROR, "out of memory: connections of a drained group stay open",
                  LOG_TEXT("service", service->config->name),
-                 LOG_TEXT("group", routing_group_name(service->routing, group)));
+                 LOG_TEXT("group", routing_group_name(service->routing, what->group)));
     }
 }
 
@@ -141,7 +145,7 @@ static int create_migration(struct app *app, struct app_service *service, struct
                                               .config = service->config,
                                               .journal = app->journal,
                                               .events = app->events,
-                                              .close_group = close_group,
+                                              .close_connections = close_connections,
                                               .context = service};
     return migration_create(&options, &service->migration, err);
 }

@@ -182,8 +182,10 @@ static void read_times(const struct migration *m, uint64_t now_us, struct migrat
             out->eta_us = plan_left_us(m->plan, s->step, served);
         }
     } else if (s->phase == MIGRATION_DRAINING) {
-        out->eta_us = served < m->rules.drain_us ? m->rules.drain_us - served : 0;
-        out->step_left_us = s->held ? CLOCK_NEVER : out->eta_us;
+        out->eta_us = s->held ? CLOCK_NEVER : drain_left_us(m, now_us);
+        out->step_left_us = out->eta_us;
+    } else if (s->phase == MIGRATION_ROLLING_BACK) {
+        out->step_left_us = drain_left_us(m, now_us);
     } else if (s->phase == MIGRATION_COMPLETED) {
         out->eta_us = 0;
     }

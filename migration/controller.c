@@ -184,9 +184,6 @@ int migration_perform(struct migration *m, struct machine_input *input, const st
         write_state(m, &change.next, input->event, who, &cause, text) != 0) {
         detach(m, input->now_us);
     }
-    if (change.close_group != ROUTING_NONE && m->options.close_group != NULL) {
-        m->options.close_group(m->options.context, change.close_group);
-    }
     return 0;
 }
 
@@ -251,8 +248,7 @@ static void write_progress(struct migration *m)
     if (state.phase != MIGRATION_RAMPING && state.phase != MIGRATION_DRAINING) {
         return;
     }
-    every_us = (state.phase == MIGRATION_RAMPING ? plan_hold_us(m->plan, state.step) : m->rules.drain_us) /
-               MIGRATION_PROGRESS_PARTS;
+    every_us = machine_hold_us(&state, &m->rules) / MIGRATION_PROGRESS_PARTS;
     every_us = every_us < MIGRATION_PROGRESS_MIN_US ? MIGRATION_PROGRESS_MIN_US : every_us;
     if (state.detached || now_us - m->progress_us < every_us) {
         return;
@@ -282,6 +278,7 @@ void migration_turn(struct migration *m)
             break;
         }
     }
+    drain_turn(m);
     write_progress(m);
     migration_arm(m);
 }
@@ -290,11 +287,13 @@ uint64_t migration_wake_us(const struct migration *m)
 {
     uint64_t now_us = m->clock_us(m->clock_context);
     uint64_t wake = machine_wake_us(&m->machine, &m->rules);
+    uint64_t closing;
 
     if ((machine_is_open(&m->machine) || m->unpublished) && wake > now_us + MIGRATION_POLL_US) {
         wake = now_us + MIGRATION_POLL_US;
     }
-    return wake;
+    closing = drain_wake_us(m, now_us);
+    return closing < wake ? closing : wake;
 }
 
 void migration_arm(struct migration *m)
@@ -345,6 +344,18 @@ static void restart(struct migration *m)
     }
 }
 
+static void read_rules(struct migration *m)
+{
+    const struct config_migration *config = &m->options.config->migration;
+    bool gradual = config->rollback.shape == CONFIG_BACK_LINEAR;
+
+    m->rules = (struct machine_rules){.plan = m->plan,
+                                      .drain_us = config->drain.timeout_us,
+                                      .back_us = gradual ? config->rollback.over_us : 0,
+                                      .back_drain_us = config->rollback.timeout_us,
+                                      .commit_manual = config->commit == CONFIG_COMMIT_MANUAL};
+}
+
 int migration_create_with_clock(const struct migration_options *options, uint64_t (*clock_us)(void *context),
                                 void *clock_context, struct migration **out, struct err_text *err)
 {
@@ -369,10 +380,8 @@ int migration_create_with_clock(const struct migration_options *options, uint64_
         migration_destroy(m);
         return rc;
     }
-    m->rules =
-        (struct machine_rules){.plan = m->plan,
-                               .drain_us = options->config->migration.drain.timeout_us,
-                               .commit_manual = options->config->migration.commit == CONFIG_COMMIT_MANUAL};
+    read_rules(m);
+    random_seed(&m->random, clock_us(clock_context));
     restart(m);
     migration_arm(m);
     *out = m;

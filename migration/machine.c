@@ -29,6 +29,7 @@ enum guard {
     DONE_AND_WAITS, /* the target can serve, and commit is manual and was not given */
     DONE,           /* the target can serve */
     PLAN_CHANGED,
+    FALLING, /* a gradual rollback has not reached 0 */
 };
 
 /* What a row does to the state. Carried out in the order of the bits. */
@@ -40,18 +41,19 @@ enum action {
     STEP_LAST = 1 << 4,     /* the last step; the share stays */
     TAKE_SHARE = 1 << 5,    /* the share of the step */
     HAND_SHARE = 1 << 6,    /* the share asked for, by hand; the clock is reset */
-    ZERO_SHARE = 1 << 7,    /* everything back to old; the clock is reset and measures the drain */
+    GO_BACK = 1 << 7,       /* towards old, at once or the first part; the clock is reset */
     CLOCK_ZERO = 1 << 8,    /* nothing of the next hold or drain is served yet */
     CLOCK_CARRY = 1 << 9,   /* … but for what this event came late, so that a ramp keeps its length */
     PARK = 1 << 10,         /* out of the drain: the last hold counts as served */
     GIVE_COMMIT = 1 << 11,
     ACTIVATE = 1 << 12, /* the target becomes active */
-    CLOSE_OLD = 1 << 13,
-    CLOSE_NEW = 1 << 14,
+    OVERDUE = 1 << 13,  /* the time of the drain is over, connections are left */
+    FALL = 1 << 14,     /* the next part of a gradual rollback; at its end the clock measures the drain */
     HOLD = 1 << 15,
     UNHOLD = 1 << 16,
     DETACH = 1 << 17,
     LOOSEN = 1 << 18, /* by hand from here: the step no longer fits */
+    DROP = 1 << 19,   /* what is left of a gradual rollback at once */
 };
 
 struct row {
@@ -78,7 +80,7 @@ struct row {
     {P(phase), E(TARGET_LOST), ALWAYS, P(phase), SILENT, HOLD},                                              \
         {P(phase), E(TARGET_BACK), ALWAYS, P(phase), SILENT, UNHOLD},                                        \
     {                                                                                                        \
-        P(phase), E(ABORT), ALWAYS, P(ROLLING_BACK), AFTER, ZERO_SHARE                                       \
+        P(phase), E(ABORT), ALWAYS, P(ROLLING_BACK), AFTER, GO_BACK                                          \
     }
 /* Rows that every phase has. */
 #define RECORDED(phase)                                                                                      \
@@ -134,8 +136,7 @@ static const struct row table[] = {
 
     {P(DRAINING), E(DRAINED), DONE_AND_WAITS, P(AWAITING_COMMIT), FIRST, CLOCK_ZERO},
     {P(DRAINING), E(DRAINED), DONE, P(COMPLETED), FIRST, ACTIVATE | CLOCK_ZERO},
-    {P(DRAINING), E(DRAIN_DEADLINE), DONE_AND_WAITS, P(AWAITING_COMMIT), FIRST, CLOSE_OLD | CLOCK_ZERO},
-    {P(DRAINING), E(DRAIN_DEADLINE), DONE, P(COMPLETED), FIRST, CLOSE_OLD | ACTIVATE | CLOCK_ZERO},
+    {P(DRAINING), E(DRAIN_DEADLINE), ALWAYS, P(DRAINING), AFTER, OVERDUE},
     {P(DRAINING), E(COMMIT), WANTS_COMMIT, P(DRAINING), FIRST, GIVE_COMMIT},
     {P(DRAINING), E(SHARE), BELOW, P(PAUSED), AFTER, HAND_SHARE},
     {P(DRAINING), E(PAUSE), ALWAYS, P(PAUSED), AFTER, PARK},
@@ -150,7 +151,9 @@ static const struct row table[] = {
     RECORDED(AWAITING_COMMIT),
 
     {P(ROLLING_BACK), E(DRAINED), ALWAYS, P(ROLLED_BACK), AFTER, CLOCK_ZERO},
-    {P(ROLLING_BACK), E(DRAIN_DEADLINE), ALWAYS, P(ROLLED_BACK), AFTER, CLOSE_NEW | CLOCK_ZERO},
+    {P(ROLLING_BACK), E(DRAIN_DEADLINE), ALWAYS, P(ROLLING_BACK), AFTER, OVERDUE},
+    {P(ROLLING_BACK), E(BACK_STEP), ALWAYS, P(ROLLING_BACK), AFTER, FALL},
+    {P(ROLLING_BACK), E(ABORT), FALLING, P(ROLLING_BACK), AFTER, DROP},
     {P(ROLLING_BACK), E(ABORT), ALWAYS, P(ROLLING_BACK), MACHINE_NOTHING, 0},
     {P(ROLLING_BACK), E(RESTART), ALWAYS, P(ROLLING_BACK), AFTER, 0},
     RECORDED(ROLLING_BACK),
@@ -205,6 +208,8 @@ static bool guard_holds(enum guard guard, const struct machine *m, const struct 
         return usable && rules->commit_manual && !m->commit_given;
     case PLAN_CHANGED:
         return in->plan_changed;
+    case FALLING:
+        return m->share_bp > 0;
     }
     return false;
 }
@@ -259,11 +264,6 @@ static void act_on_share(struct machine *m, unsigned actions, const struct machi
         m->served_us = 0;
         m->commit_given = false;
     }
-    if (actions & ZERO_SHARE) {
-        m->share_bp = 0;
-        m->served_us = 0;
-        m->held = false;
-    }
     if (actions & (HAND_SHARE | LOOSEN)) {
         m->by_hand = true;
     }
@@ -273,6 +273,41 @@ static void act_on_share(struct machine *m, unsigned actions, const struct machi
     if (actions & ACTIVATE) {
         m->active = m->target;
         m->held = false;
+    }
+}
+
+/* The part of a gradual rollback that is due at a time served; the last is 0. */
+static uint32_t fallen_bp(const struct machine *m, const struct machine_rules *rules)
+{
+    uint64_t part = rules->back_us / MACHINE_BACK_STEPS;
+    uint64_t taken = part == 0 ? MACHINE_BACK_STEPS : 1 + m->served_us / part;
+
+    if (taken >= MACHINE_BACK_STEPS) {
+        return 0;
+    }
+    return (uint32_t)(m->back_bp * (MACHINE_BACK_STEPS - taken) / MACHINE_BACK_STEPS);
+}
+
+static void act_on_rollback(struct machine *m, unsigned actions, const struct machine_rules *rules,
+                            const struct machine_input *in)
+{
+    if (actions & GO_BACK) {
+        m->back_bp = m->share_bp;
+        m->served_us = 0;
+        m->held = false;
+    }
+    if (actions & (GO_BACK | FALL)) {
+        uint32_t share_bp = fallen_bp(m, rules);
+
+        /* A target that cannot serve keeps nothing. */
+        m->share_bp = in->usable == 0 || share_bp > m->share_bp ? 0 : share_bp;
+    }
+    if (actions & DROP) {
+        m->share_bp = 0;
+    }
+    if ((actions & (GO_BACK | FALL | DROP)) && m->share_bp == 0) {
+        m->back_bp = 0;
+        m->served_us = 0;
     }
 }
 
@@ -313,7 +348,7 @@ int machine_handle(const struct machine *machine, const struct machine_rules *ru
     if (row == NULL) {
         return ERR_STATE;
     }
-    *out = (struct machine_change){.next = *machine, .order = row->order, .close_group = ROUTING_NONE};
+    *out = (struct machine_change){.next = *machine, .order = row->order};
     if (row->order == MACHINE_NOTHING) {
         return 0;
     }
@@ -322,14 +357,11 @@ int machine_handle(const struct machine *machine, const struct machine_rules *ru
     }
     next->mark_us = input->now_us;
     next->phase = row->to;
+    next->overdue = (row->actions & OVERDUE) != 0 || (machine->overdue && row->to == machine->phase);
     act_on_step(next, row->actions, rules, input);
     act_on_share(next, row->actions, input);
+    act_on_rollback(next, row->actions, rules, input);
     act_on_clock(next, row->actions, machine, rules);
-    if (row->actions & CLOSE_OLD) {
-        out->close_group = machine->active;
-    } else if (row->actions & CLOSE_NEW) {
-        out->close_group = machine->target;
-    }
     if (row->actions & DETACH) {
         next->detached = true;
         next->retry_us = input->now_us + MACHINE_RETRY_US;
@@ -378,18 +410,49 @@ uint64_t machine_served_us(const struct machine *machine, uint64_t now_us)
     return machine->served_us + (now_us - machine->mark_us);
 }
 
-static uint64_t hold_us(const struct machine *m, const struct machine_rules *rules)
+uint64_t machine_hold_us(const struct machine *m, const struct machine_rules *rules)
 {
-    return m->phase == MIGRATION_RAMPING ? plan_hold_us(rules->plan, m->step) : rules->drain_us;
+    switch (m->phase) {
+    case MIGRATION_RAMPING:
+        return plan_hold_us(rules->plan, m->step);
+    case MIGRATION_DRAINING:
+        return rules->drain_us;
+    case MIGRATION_ROLLING_BACK:
+        if (m->share_bp > 0) { /* until its next part */
+            uint64_t part = rules->back_us / MACHINE_BACK_STEPS;
+
+            return part == 0 ? 0 : (m->served_us / part + 1) * part;
+        }
+        return rules->back_drain_us;
+    default:
+        return CLOCK_NEVER;
+    }
+}
+
+/* Rolling back waits for no disk. */
+static enum machine_event due_back(const struct machine *m, const struct machine_sight *sight, bool over)
+{
+    if (m->share_bp > 0) {
+        return over || sight->usable == 0 ? MACHINE_BACK_STEP : MACHINE_NO_EVENT;
+    }
+    if (sight->leaving == 0) {
+        return MACHINE_DRAINED;
+    }
+    return over && !m->overdue ? MACHINE_DRAIN_DEADLINE : MACHINE_NO_EVENT;
 }
 
 enum machine_event machine_due(const struct machine *machine, const struct machine_rules *rules,
                                const struct machine_sight *sight)
 {
-    bool over = clock_runs(machine) && machine_served_us(machine, sight->now_us) >= hold_us(machine, rules);
+    bool over =
+        clock_runs(machine) && machine_served_us(machine, sight->now_us) >= machine_hold_us(machine, rules);
 
-    if (machine->phase == MIGRATION_ROLLING_BACK && (sight->leaving == 0 || over)) {
-        return sight->leaving == 0 ? MACHINE_DRAINED : MACHINE_DRAIN_DEADLINE; /* waits for no disk */
+    if (machine->phase == MIGRATION_ROLLING_BACK) {
+        enum machine_event back = due_back(machine, sight, over);
+
+        if (back != MACHINE_NO_EVENT) {
+            return back;
+        }
     }
     if (machine_is_open(machine) && machine->phase != MIGRATION_ROLLING_BACK &&
         (sight->usable == 0) != machine->held) {
@@ -401,18 +464,21 @@ enum machine_event machine_due(const struct machine *machine, const struct machi
     if (machine->phase == MIGRATION_RAMPING && over) {
         return MACHINE_STEP_DUE;
     }
-    if (machine->phase == MIGRATION_DRAINING && !machine->held && (sight->leaving == 0 || over)) {
-        return sight->leaving == 0 ? MACHINE_DRAINED : MACHINE_DRAIN_DEADLINE;
+    if (machine->phase == MIGRATION_DRAINING && !machine->held) {
+        return sight->leaving == 0         ? MACHINE_DRAINED
+               : over && !machine->overdue ? MACHINE_DRAIN_DEADLINE
+                                           : MACHINE_NO_EVENT;
     }
     return MACHINE_NO_EVENT;
 }
 
 uint64_t machine_wake_us(const struct machine *machine, const struct machine_rules *rules)
 {
-    uint64_t hold = hold_us(machine, rules);
+    uint64_t hold = machine_hold_us(machine, rules);
     uint64_t wake = CLOCK_NEVER;
 
-    if (clock_runs(machine) && !(machine->detached && machine->phase != MIGRATION_ROLLING_BACK)) {
+    if (clock_runs(machine) && !machine->overdue &&
+        !(machine->detached && machine->phase != MIGRATION_ROLLING_BACK)) {
         uint64_t left = hold > machine->served_us ? hold - machine->served_us : 0;
 
         wake = left > CLOCK_NEVER - machine->mark_us ? CLOCK_NEVER : machine->mark_us + left;

@@ -34,6 +34,7 @@
     X(TARGET_BACK, "target-back", false)       /* one is again */                                            \
     X(DRAINED, "drained", false)               /* the group that traffic leaves has no connection open */    \
     X(DRAIN_DEADLINE, "drain-deadline", false) /* it has some, and its time is up */                         \
+    X(BACK_STEP, "back-step", false)           /* of a gradual rollback: the share falls further */          \
     X(JOURNAL_FAILED, "journal-failed", false) /* the record of a move that was due could not be written */  \
     X(JOURNAL_RETRY, "journal-retry", false)   /* time to try again */                                       \
     X(RESTART, "restart", false)               /* this state was read from the journal */
@@ -49,7 +50,10 @@ enum machine_event {
 /* A pause between two attempts to write a journal that failed. */
 #define MACHINE_RETRY_US UINT64_C(1000000)
 
-/* The state. Everything but the last four fields goes into the journal. Times are monotonic. */
+/* In how many parts a gradual rollback goes down. The first is taken at once. */
+#define MACHINE_BACK_STEPS 20u
+
+/* The state. Everything but the last five fields goes into the journal. Times are monotonic. */
 struct machine {
     enum migration_phase phase;
     uint32_t number;    /* of the migration: 1 is "web-1"; 0 before the first */
@@ -59,18 +63,22 @@ struct machine {
     uint32_t step;      /* of the plan, from 1; 0: none */
     bool by_hand;       /* the share is not that of the step: an operator set it */
     bool commit_given;  /* the operator has already said `commit` */
-    uint64_t served_us; /* of the hold, or of the drain, up to mark_us */
+    uint64_t served_us; /* of the hold, of the drain, or of the fall of a gradual rollback, up to mark_us */
+    uint32_t back_bp;   /* a gradual rollback: the share that it began with; 0 when it is over */
 
     uint64_t mark_us;  /* since when the rest of the hold counts */
     uint64_t retry_us; /* when to try the journal again */
     bool held;         /* the target has no usable backend: the clock of the hold stands still */
     bool detached;     /* the journal cannot be written: nothing moves towards new */
+    bool overdue;      /* connections are left after the time of the drain */
 };
 
 /* What the configuration says; borrowed. */
 struct machine_rules {
     const struct plan *plan; /* NULL: none */
     uint64_t drain_us;
+    uint64_t back_us;       /* how long a rollback takes to share 0; 0: at once */
+    uint64_t back_drain_us; /* and how long open connections may stay on the target then */
     bool commit_manual;
 };
 
@@ -102,7 +110,6 @@ enum machine_order {
 struct machine_change {
     struct machine next;
     enum machine_order order;
-    uint32_t close_group; /* connections of it are to be closed after the rest; or ROUTING_NONE */
 };
 
 /* Names for the words of a refusal. */
@@ -139,6 +146,8 @@ uint64_t machine_wake_us(const struct machine *machine, const struct machine_rul
 bool machine_is_open(const struct machine *machine);
 /* Time of the present hold or drain that has been served by now. */
 uint64_t machine_served_us(const struct machine *machine, uint64_t now_us);
+/* What is to be served of it; CLOCK_NEVER when nothing is. */
+uint64_t machine_hold_us(const struct machine *machine, const struct machine_rules *rules);
 /* What the routing must be: target ROUTING_NONE and share 0 when no migration is under way. */
 void machine_route(const struct machine *machine, uint32_t *active, uint32_t *target, uint32_t *share_bp);
 /* The group that traffic leaves and that is watched until it is empty; ROUTING_NONE when none is. */

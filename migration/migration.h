@@ -53,9 +53,19 @@ struct migration_status {
     uint32_t share_bp;      /* in force */
     uint32_t live_share_bp; /* of the connections open now */
     uint32_t step, steps;   /* step counts from 1; 0 before the first. A ramp counts as its number of ticks */
-    uint64_t step_left_us;  /* until the next step, CLOCK_NEVER when it waits for something else */
+    uint64_t step_left_us;  /* until the next step, or the end of the drain; CLOCK_NEVER when it waits for
+                               something else */
     uint64_t eta_us;        /* until completed if nothing holds it up, CLOCK_NEVER when unknown */
     bool detached;          /* the journal cannot be written: the ramp is frozen */
+};
+
+/* Connections to close on a group. */
+struct migration_close {
+    uint32_t group;
+    uint64_t max;     /* at most so many; UINT64_MAX: all */
+    uint64_t idle_us; /* without a byte for so long one counts as idle */
+    bool idle_only;   /* no others */
+    bool idle_first;  /* others only when no idle one is left */
 };
 
 struct migration_options {
@@ -64,8 +74,8 @@ struct migration_options {
     const struct config_service *config;
     struct journal *journal; /* shared by all services */
     struct events_ring *events;
-    /* Closes the connections still open on a group (end of a drain). May be NULL in tests. */
-    void (*close_group)(void *context, uint32_t group);
+    /* Closes connections still open on a group (drain), in its own time. May be NULL in tests. */
+    void (*close_connections)(void *context, const struct migration_close *what);
     void *context;
 };
 

@@ -7,15 +7,18 @@
  *   record.c      state ⇄ journal record
  *   narrate.c     the words of events and of the status
  *   overrides.c   weights and operator states that outlive a restart
+ *   drain.c       closes what is left on a group, at a pace
  *
  * Control thread only.
  */
 #ifndef MIGRATION_MIGRATION_INTERNAL_H
 #define MIGRATION_MIGRATION_INTERNAL_H
 
+#include "core/random.h"
 #include "migration/journal.h"
 #include "migration/machine.h"
 #include "migration/migration.h"
+#include "migration/pace.h"
 #include "migration/plan.h"
 
 #include <jansson.h>
@@ -42,6 +45,8 @@ struct migration {
     bool unpublished;         /* the routing could not be published: try again */
     uint64_t settle_until_us; /* after a restart: until then the health checks may not have spoken */
     uint64_t progress_us;     /* when progress was last journaled */
+    struct pace pace;         /* of closing connections at the end of a drain */
+    struct random_state random;
 };
 
 /* migration_create with a clock of the caller's and base possibly NULL (then nothing runs by itself:
@@ -87,6 +92,15 @@ void narrate_reason(const struct migration *m, uint64_t now_us, char *out, size_
 void narrate_id(const struct migration *m, const struct machine *state, char *out, size_t out_size);
 /* Names of the backends of a group that are not usable, for people; empty when all are. */
 void narrate_down(const struct migration *m, uint32_t group, char *out, size_t out_size);
+
+/* drain.c: closes what is due now. */
+void drain_turn(struct migration *m);
+/* When it wants to be called again; CLOCK_NEVER. */
+uint64_t drain_wake_us(const struct migration *m, uint64_t now_us);
+/* Connections of the group that traffic leaves are being closed, idle or not. */
+bool drain_is_closing(const struct migration *m);
+/* Until the drain, or the fall of a gradual rollback, is over; CLOCK_NEVER when it waits for the clients. */
+uint64_t drain_left_us(const struct migration *m, uint64_t now_us);
 
 /* overrides.c: applies the weights and operator states of the journal that the configuration has not
  * overtaken. */

@@ -105,6 +105,48 @@ static void narrate_restart(const struct migration *m, const struct machine *bef
     }
 }
 
+static void narrate_back(const struct migration *m, const struct machine *before, const struct machine *after,
+                         char *out, size_t out_size)
+{
+    char from[16];
+    char to[16];
+    char limit[32];
+    bool closes = m->options.config->migration.rollback.connections == CONFIG_BACK_CLOSE;
+
+    units_format_share(before->share_bp, from, sizeof(from));
+    units_format_share(after->share_bp, to, sizeof(to));
+    if (after->share_bp > 0) {
+        clock_format_duration(m->rules.back_us, limit, sizeof(limit));
+        snprintf(out, out_size, "rollback %s → %s, on the way to 0%% in %s", from, to, limit);
+        return;
+    }
+    clock_format_duration(m->rules.back_drain_us, limit, sizeof(limit));
+    snprintf(out, out_size, "rollback %s → 0%%: %" PRIu64 " connections left on %s, %s%s", from,
+             routing_open(m->options.routing, after->target), migration_group_name(m, after->target),
+             closes ? "closed from now on" : "drain up to ", closes ? "" : limit);
+}
+
+/* The time of the drain is over and connections are left. */
+static void narrate_overdue(const struct migration *m, const struct machine *s, char *out, size_t out_size)
+{
+    const struct config_migration *config = &m->options.config->migration;
+    uint32_t group = machine_leaving(s);
+    uint64_t open = group == ROUTING_NONE ? 0 : routing_open(m->options.routing, group);
+    bool waits = s->phase == MIGRATION_DRAINING && config->drain.on_timeout == CONFIG_DRAIN_WAIT;
+
+    if (waits) {
+        snprintf(out, out_size, "the drain's time is over: waits for %" PRIu64 " connections left on %s",
+                 open, migration_group_name(m, group));
+    } else if (config->drain.close_rate == 0) {
+        snprintf(out, out_size, "the drain's time is over: closing %" PRIu64 " connections left on %s", open,
+                 migration_group_name(m, group));
+    } else {
+        snprintf(out, out_size,
+                 "the drain's time is over: closing %" PRIu64 " connections left on %s, %" PRIu32 " a second",
+                 open, migration_group_name(m, group), config->drain.close_rate);
+    }
+}
+
 static void narrate_phase(const struct migration *m, const struct machine *before,
                           const struct machine *after, enum machine_event event, char *out, size_t out_size)
 {
@@ -139,8 +181,7 @@ static void narrate_phase(const struct migration *m, const struct machine *befor
         snprintf(out, out_size, "completed: all traffic on %s; %s is free", target, old);
         break;
     case MIGRATION_ROLLING_BACK:
-        snprintf(out, out_size, "rollback %s → 0%%: %" PRIu64 " connections left on %s, drain up to %s",
-                 share, routing_open(m->options.routing, after->target), target, limit);
+        narrate_back(m, before, after, out, out_size);
         break;
     case MIGRATION_ROLLED_BACK:
         snprintf(out, out_size, "rolled back: all traffic on %s", old);
@@ -175,7 +216,6 @@ void narrate_change(const struct migration *m, const struct machine *before, con
                     enum machine_event event, char *out, size_t out_size)
 {
     const char *target = after->target == ROUTING_NONE ? "" : migration_group_name(m, after->target);
-    size_t len;
 
     if (event == MACHINE_TARGET_LOST) {
         narrate_lost(m, after, out, out_size);
@@ -188,16 +228,14 @@ void narrate_change(const struct migration *m, const struct machine *before, con
         snprintf(out, out_size, "the journal can be written again: goes on");
     } else if (event == MACHINE_RESTART) {
         narrate_restart(m, before, after, out, out_size);
+    } else if (event == MACHINE_DRAIN_DEADLINE) {
+        narrate_overdue(m, after, out, out_size);
     } else if (after->number != before->number) {
         narrate_start(m, after, out, out_size);
     } else if (after->share_bp != before->share_bp && after->phase != MIGRATION_ROLLING_BACK) {
         narrate_share(m, before, after, out, out_size);
     } else {
         narrate_phase(m, before, after, event, out, out_size);
-    }
-    len = strlen(out);
-    if (event == MACHINE_DRAIN_DEADLINE && len < out_size) {
-        snprintf(out + len, out_size - len, " (its connections were closed at the end of the drain)");
     }
 }
 
@@ -221,12 +259,21 @@ const char *narrate_kind(const struct machine *before, const struct machine *aft
 static void narrate_left(const struct migration *m, uint32_t group, uint64_t now_us, char *out,
                          size_t out_size)
 {
-    uint64_t served = machine_served_us(&m->machine, now_us);
+    uint64_t left_us = drain_left_us(m, now_us);
+    uint64_t open = routing_open(m->options.routing, group);
+    const char *name = migration_group_name(m, group);
     char left[32];
 
-    clock_format_duration(served < m->rules.drain_us ? m->rules.drain_us - served : 0, left, sizeof(left));
-    snprintf(out, out_size, "%" PRIu64 " connections left on %s, up to %s",
-             routing_open(m->options.routing, group), migration_group_name(m, group), left);
+    clock_format_duration(left_us, left, sizeof(left));
+    if (m->machine.phase == MIGRATION_ROLLING_BACK && m->machine.share_bp > 0) {
+        snprintf(out, out_size, "going back, share 0%% in %s", left);
+    } else if (drain_is_closing(m)) {
+        snprintf(out, out_size, "closing %" PRIu64 " connections left on %s, about %s", open, name, left);
+    } else if (left_us == CLOCK_NEVER) {
+        snprintf(out, out_size, "waits for %" PRIu64 " connections left on %s; its time is over", open, name);
+    } else {
+        snprintf(out, out_size, "%" PRIu64 " connections left on %s, up to %s", open, name, left);
+    }
 }
 
 void narrate_reason(const struct migration *m, uint64_t now_us, char *out, size_t out_size)
@@ -244,6 +291,14 @@ void narrate_reason(const struct migration *m, uint64_t now_us, char *out, size_
                  m->why[0] == '\0' ? "" : ": ", m->why);
     } else if (s->phase == MIGRATION_DRAINING) {
         narrate_left(m, s->active, now_us, out, out_size);
+    } else if (s->phase == MIGRATION_ROLLING_BACK) {
+        size_t len;
+
+        narrate_left(m, s->target, now_us, out, out_size);
+        len = strlen(out);
+        if (m->why[0] != '\0' && len < out_size) {
+            snprintf(out + len, out_size - len, "; %s", m->why);
+        }
     } else if (s->phase == MIGRATION_AWAITING_COMMIT) {
         snprintf(out, out_size, "%s is drained: `commit %s` completes, `abort %s` goes back",
                  migration_group_name(m, s->active), service, service);

@@ -24,11 +24,17 @@ struct kill_job {
     enum stats_close reason;
     void (*done)(void *context, uint64_t closed);
     void *context;
+    _Atomic int64_t left;    /* how many may still be closed, over all workers; below 0 means 0 */
+    bool second;             /* the idle ones were seen, now the others */
     struct kill_part part[]; /* by worker */
 };
 
-static bool is_meant(const struct kill_job *job, const struct conn *conn)
+static bool is_meant(const struct kill_job *job, const struct conn *conn, uint64_t now_us)
 {
+    bool idle = job->filter.idle_us == 0 || now_us - conn->moved_us >= job->filter.idle_us;
+    if (!idle && !job->second) {
+        return false;
+    }
     if (job->filter.backend != NULL && job->filter.backend != conn->lease.backend) {
         return false;
     }
@@ -46,12 +52,15 @@ static void kill_slice(struct kill_job *job, struct kill_part *part, struct serv
         if (conn->id > part->last_id) {
             break;
         }
-        if (!is_meant(job, conn)) {
+        if (!is_meant(job, conn, now_us)) {
             continue;
         }
         if (closed == KILL_SLICE) {
             part->closed += closed;
             return;
+        }
+        if (atomic_fetch_sub_explicit(&job->left, 1, memory_order_relaxed) <= 0) {
+            break;
         }
         close_now(conn, job->reason, now_us);
         closed++;
@@ -75,6 +84,19 @@ static void kill_on_worker(struct worker *worker, void *arg)
     kill_slice(job, part, home);
 }
 
+/* The idle ones were not enough: all lists once more, for the others. */
+static bool begin_second(struct kill_job *job)
+{
+    if (job->second || !job->filter.idle_first || atomic_load(&job->left) <= 0) {
+        return false;
+    }
+    job->second = true;
+    for (unsigned w = 0; w < job->service->proxy->workers; w++) {
+        job->part[w].ended = false;
+    }
+    return true;
+}
+
 static void kill_on_control(void *arg)
 {
     struct kill_job *job = arg;
@@ -83,6 +105,9 @@ static void kill_on_control(void *arg)
     for (unsigned w = 0; w < job->service->proxy->workers; w++) {
         ended = ended && job->part[w].ended;
         closed += job->part[w].closed;
+    }
+    if (ended && begin_second(job)) {
+        ended = false;
     }
     if (!ended && atomic_load(&job->service->alive) != 0) {
         if (worker_pool_call(job->service->proxy->pool, kill_on_worker, kill_on_control, job) == 0) {
@@ -109,6 +134,7 @@ int proxy_service_close(struct proxy_service *service, const struct proxy_close_
     job->filter = *filter;
     job->reason = reason;
     job->done = done;
+    atomic_init(&job->left, filter->max == 0 || filter->max > INT64_MAX ? INT64_MAX : (int64_t)filter->max);
     job->context = context;
     int code = worker_pool_call(service->proxy->pool, kill_on_worker, kill_on_control, job);
     if (code != 0) {

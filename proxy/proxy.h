@@ -68,6 +68,9 @@ void proxy_service_read(const struct proxy_service *service, struct stats_servic
 struct proxy_close_filter {
     uint32_t group;                /* ROUTING_NONE: any */
     const struct backend *backend; /* NULL: any; only compared */
+    uint64_t max;                  /* close at most so many; 0: all */
+    uint64_t idle_us;              /* only those without a byte for so long; 0: any */
+    bool idle_first;               /* with max: when too few are so idle, any others too */
 };
 /*
  * Closes the matching connections with reason (DRAINED, KILLED, SHUTDOWN): what was read is delivered if it

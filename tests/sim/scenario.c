@@ -3,15 +3,16 @@
  * journal and routing run under a clock that jumps. One file a run:  scenario FILE.scn
  *
  *   plan 1% 5m, 25% 10m, 100% 10m     the steps; also "plan none", "plan ramp 1% 100% 30m exponential 10s"
- *   drain 10m | commit manual | groups 3 | health 2s (the interval; backends are then found up or down by "at
+ *   drain 10m [rate N] [wait] [idle] | rollback 30s|at-once [close] [timeout 1m]
+ *   commit manual | groups 3 | health 2s (the interval; backends are then found up or down by "at
  * … up|down") at 5m COMMAND                     start, start to new, start from 5%, share 40%, pause, resume,
  * skip, abort, commit, weight new/b1 7, admin new/b1 maint at 5m refuse COMMAND: TEXT        the command is
  * refused, the refusal holds TEXT, nothing changed at 5m down|up GROUP               all its backends at 5m
- * open|close GROUP N          connections at 5m kill | restart              as kill -9, or in order; both
- * start again at 5m journal full | works at 5m edit LINE                   a plan, drain or commit line for
- * after the next restart at 5m expect NAME VALUE           phase, share, live, routed, step, steps, id,
- * active, target, left, eta, closed, open, weight GROUP/B, admin GROUP/B; "reason TEXT" and "event TEXT" look
- * for TEXT
+ * open|close GROUP N          connections at 5m idle N: so many of the group left are idle at 5m kill |
+ * restart              as kill -9, or in order; both start again at 5m journal full | works at 5m edit LINE
+ * a plan, drain or commit line for after the next restart at 5m expect NAME VALUE           phase, share,
+ * live, routed, step, steps, id, active, target, left, eta, closed, open, weight GROUP/B, admin GROUP/B;
+ * "reason TEXT" and "event TEXT" look for TEXT
  */
 #include "core/clock.h"
 #include "core/failpoint.h"
@@ -128,12 +129,53 @@ static void read_plan(struct world *w, char *text)
     }
 }
 
+/* drain 10m [rate 2] [wait] [idle] */
+static void read_drain(struct config_migration *migration, char *rest)
+{
+    migration->drain.timeout_us = duration(word(&rest));
+    migration->rollback.timeout_us = migration->drain.timeout_us;
+    for (char *next = word(&rest); *next != '\0'; next = word(&rest)) {
+        if (strcmp(next, "rate") == 0) {
+            migration->drain.close_rate = (uint32_t)strtoul(word(&rest), NULL, 10);
+        } else if (strcmp(next, "wait") == 0) {
+            migration->drain.on_timeout = CONFIG_DRAIN_WAIT;
+        } else if (strcmp(next, "idle") == 0) {
+            migration->drain.idle_first = true;
+        } else {
+            die("\"%s\" is nothing of a drain", next);
+        }
+    }
+}
+
+/* rollback 30s|at-once [close] [timeout 1m] */
+static void read_rollback(struct config_migration *migration, char *rest)
+{
+    const char *over = word(&rest);
+
+    migration->rollback.shape = CONFIG_BACK_AT_ONCE;
+    if (strcmp(over, "at-once") != 0) {
+        migration->rollback.shape = CONFIG_BACK_LINEAR;
+        migration->rollback.over_us = duration(over);
+    }
+    for (char *next = word(&rest); *next != '\0'; next = word(&rest)) {
+        if (strcmp(next, "close") == 0) {
+            migration->rollback.connections = CONFIG_BACK_CLOSE;
+        } else if (strcmp(next, "timeout") == 0) {
+            migration->rollback.timeout_us = duration(word(&rest));
+        } else {
+            die("\"%s\" is nothing of a rollback", next);
+        }
+    }
+}
+
 static void configure(struct world *w, const char *what, char *rest)
 {
     if (strcmp(what, "plan") == 0) {
         read_plan(w, rest);
     } else if (strcmp(what, "drain") == 0) {
-        w->config.migration.drain.timeout_us = duration(rest);
+        read_drain(&w->config.migration, rest);
+    } else if (strcmp(what, "rollback") == 0) {
+        read_rollback(&w->config.migration, rest);
     } else if (strcmp(what, "commit") == 0) {
         w->config.migration.commit = strcmp(rest, "manual") == 0 ? CONFIG_COMMIT_MANUAL : CONFIG_COMMIT_AUTO;
     } else if (strcmp(what, "health") == 0) {
@@ -300,7 +342,7 @@ static void value_of(struct world *w, const char *name, char **rest, char *out, 
     } else if (strcmp(name, "eta") == 0) {
         clock_format_duration(status.eta_us, out, out_size);
     } else if (strcmp(name, "closed") == 0) {
-        snprintf(out, out_size, "%u", w->closed_groups);
+        snprintf(out, out_size, "%u", w->closed);
     } else if (strcmp(name, "open") == 0) {
         snprintf(out, out_size, "%" PRIu64, routing_open(w->routing, group(w, word(rest))));
     } else if (strcmp(name, "weight") == 0) {
@@ -352,6 +394,8 @@ static bool happen(struct world *w, const char *what, char *rest)
         size_t n = strtoul(rest, NULL, 10);
 
         (*what == 'o' ? world_open : world_close)(w, index, n);
+    } else if (strcmp(what, "idle") == 0) {
+        w->idle = strtoul(rest, NULL, 10);
     } else if (strcmp(what, "kill") == 0 || strcmp(what, "restart") == 0) {
         world_stop(w, *what == 'k');
         if (world_boot(w, &err) != 0) {

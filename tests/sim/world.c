@@ -23,12 +23,16 @@ static uint64_t world_clock(void *context)
     return ((const struct world *)context)->now_us;
 }
 
-static void close_group(void *context, uint32_t group)
+static void close_connections(void *context, const struct migration_close *what)
 {
     struct world *w = context;
+    size_t left = w->leases_len[what->group];
+    size_t able = what->idle_only ? (left < w->idle ? left : w->idle) : left;
+    size_t n = what->max < able ? (size_t)what->max : able;
 
-    w->closed_groups++;
-    world_close(w, group, w->leases_len[group]);
+    w->idle -= n < w->idle ? n : w->idle;
+    w->closed += (unsigned)n;
+    world_close(w, what->group, n);
 }
 
 void world_init(struct world *w)
@@ -54,6 +58,8 @@ void world_init(struct world *w)
     w->config.fallback = true;
     w->config.migration.steps = w->steps;
     w->config.migration.drain.timeout_us = 600 * CLOCK_US_PER_S;
+    w->config.migration.drain.idle_after_us = 10 * CLOCK_US_PER_S;
+    w->config.migration.rollback.timeout_us = 600 * CLOCK_US_PER_S;
     must(events_create(512, &w->events) == 0, "make events");
 }
 
@@ -84,7 +90,7 @@ static int make_routing(struct world *w, struct err_text *err)
 int world_boot(struct world *w, struct err_text *err)
 {
     struct migration_options options = {
-        .config = &w->config, .events = w->events, .close_group = close_group, .context = w};
+        .config = &w->config, .events = w->events, .close_connections = close_connections, .context = w};
     int rc = make_routing(w, err);
 
     if (rc == 0) {

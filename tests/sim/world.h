@@ -32,7 +32,8 @@ struct world {
     struct migration *migration;
     struct lease leases[WORLD_GROUPS][WORLD_LEASES_MAX];
     size_t leases_len[WORLD_GROUPS];
-    unsigned closed_groups;               /* calls of close_group */
+    unsigned closed;                      /* connections that a drain closed */
+    size_t idle;                          /* of those open on the group that is left, so many are idle */
     void (*before_turn)(struct world *w); /* may be NULL */
 };
 

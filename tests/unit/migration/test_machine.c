@@ -68,7 +68,7 @@ static const struct {
     {MIGRATION_PAUSED, MACHINE_TARGET_LOST, TO(PAUSED)},
     {MIGRATION_PAUSED, MACHINE_TARGET_BACK, TO(PAUSED)},
     {MIGRATION_DRAINING, MACHINE_DRAINED, TO(AWAITING_COMMIT) | TO(COMPLETED)},
-    {MIGRATION_DRAINING, MACHINE_DRAIN_DEADLINE, TO(AWAITING_COMMIT) | TO(COMPLETED)},
+    {MIGRATION_DRAINING, MACHINE_DRAIN_DEADLINE, TO(DRAINING)},
     {MIGRATION_DRAINING, MACHINE_COMMIT, TO(DRAINING)},
     {MIGRATION_DRAINING, MACHINE_SHARE, TO(PAUSED)},
     {MIGRATION_DRAINING, MACHINE_PAUSE, TO(PAUSED)},
@@ -82,7 +82,8 @@ static const struct {
     {MIGRATION_AWAITING_COMMIT, MACHINE_TARGET_BACK, TO(AWAITING_COMMIT)},
     {MIGRATION_ROLLING_BACK, MACHINE_ABORT, TO(ROLLING_BACK)},
     {MIGRATION_ROLLING_BACK, MACHINE_DRAINED, TO(ROLLED_BACK)},
-    {MIGRATION_ROLLING_BACK, MACHINE_DRAIN_DEADLINE, TO(ROLLED_BACK)},
+    {MIGRATION_ROLLING_BACK, MACHINE_DRAIN_DEADLINE, TO(ROLLING_BACK)},
+    {MIGRATION_ROLLING_BACK, MACHINE_BACK_STEP, TO(ROLLING_BACK)},
 };
 
 static unsigned expected_successors(enum migration_phase phase, enum machine_event event)
@@ -125,7 +126,8 @@ static bool combination(unsigned number, struct machine *m, struct machine_rules
     number /= 2;
     rules->plan = plans[number % 3];
     number /= 3;
-    rules->drain_us = MINUTE;
+    rules->drain_us = rules->back_drain_us = MINUTE;
+    rules->back_us = number % 2 != 0 ? MINUTE : 0;
     rules->commit_manual = number % 2;
     number /= 2;
     in->usable = number % 2;
@@ -309,7 +311,7 @@ static void check_state(const struct walk *w)
     assert_true(m->share_bp <= 10000);
     assert_true(machine_is_open(m) == (target != ROUTING_NONE));
     assert_true(target != active);
-    if (m->phase == MIGRATION_ROLLING_BACK || m->phase == MIGRATION_ROLLED_BACK) {
+    if ((m->phase == MIGRATION_ROLLING_BACK && w->rules.back_us == 0) || m->phase == MIGRATION_ROLLED_BACK) {
         assert_int_equal(share_bp, 0);
     }
     if (m->phase == MIGRATION_DRAINING || m->phase == MIGRATION_AWAITING_COMMIT) {
@@ -374,8 +376,11 @@ static void random_walks_keep_the_promises(void **state)
 {
     (void)state;
     for (unsigned seed = 1; seed <= 6; seed++) {
-        struct walk w = {
-            .rules = {.plan = plans[seed % 3], .drain_us = 5 * MINUTE, .commit_manual = seed % 2}};
+        struct walk w = {.rules = {.plan = plans[seed % 3],
+                                   .drain_us = 5 * MINUTE,
+                                   .back_us = seed > 3 ? 10 * MINUTE : 0,
+                                   .back_drain_us = 5 * MINUTE,
+                                   .commit_manual = seed % 2}};
 
         random_seed(&w.random, seed);
         machine_init(&w.m, 0);
@@ -455,7 +460,7 @@ static void a_late_step_does_not_delay_the_next(void **state)
 
 static void a_rollback_waits_for_no_disk(void **state)
 {
-    struct machine_rules rules = {.plan = plans[1], .drain_us = MINUTE};
+    struct machine_rules rules = {.plan = plans[1], .back_drain_us = MINUTE};
     struct machine m = {
         .phase = MIGRATION_ROLLING_BACK, .target = 1, .detached = true, .retry_us = CLOCK_NEVER};
     struct machine_sight sight = {.now_us = 1, .leaving = 3};
@@ -468,6 +473,42 @@ static void a_rollback_waits_for_no_disk(void **state)
     assert_int_equal(machine_due(&m, &rules, &sight), MACHINE_DRAINED);
 }
 
+/* A gradual rollback only falls, is at 0 in time, and comes down at once when the target cannot serve. */
+static void a_gradual_rollback_only_falls(void **state)
+{
+    struct machine_rules rules = {.plan = plans[1], .back_us = MINUTE, .back_drain_us = MINUTE};
+    struct machine_input in = {.event = MACHINE_ABORT, .usable = 1, .now_us = 1000};
+    struct machine_sight sight = {.usable = 1, .leaving = 1};
+    struct machine m = ramping(2, 0);
+    struct machine_change change;
+    uint32_t from_bp = m.share_bp;
+    unsigned parts = 0;
+
+    (void)state;
+    assert_int_equal(machine_handle(&m, &rules, &in, &change), 0);
+    assert_int_equal(change.order, MACHINE_ACT_FIRST);
+    m = change.next;
+    assert_int_equal(m.share_bp, from_bp - from_bp / MACHINE_BACK_STEPS);
+    for (; m.share_bp > 0; parts++) {
+        struct machine before = m;
+
+        sight.now_us = machine_wake_us(&m, &rules);
+        assert_int_equal(machine_due(&m, &rules, &sight), MACHINE_BACK_STEP);
+        in = (struct machine_input){.event = MACHINE_BACK_STEP, .usable = 1, .now_us = sight.now_us};
+        assert_int_equal(machine_handle(&m, &rules, &in, &change), 0);
+        m = change.next;
+        assert_true(m.share_bp < before.share_bp);
+        assert_true(sight.now_us <= 1000 + MINUTE);
+    }
+    assert_int_equal(parts, MACHINE_BACK_STEPS - 1);
+    assert_int_equal(machine_served_us(&m, sight.now_us), 0);
+
+    m = ramping(2, 0);
+    in = (struct machine_input){.event = MACHINE_ABORT, .usable = 0, .now_us = 1000};
+    assert_int_equal(machine_handle(&m, &rules, &in, &change), 0);
+    assert_int_equal(change.next.share_bp, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -478,6 +519,7 @@ int main(void)
         cmocka_unit_test(time_counts_only_while_it_should),
         cmocka_unit_test(a_late_step_does_not_delay_the_next),
         cmocka_unit_test(a_rollback_waits_for_no_disk),
+        cmocka_unit_test(a_gradual_rollback_only_falls),
     };
 
     return cmocka_run_group_tests(tests, compile_plans, destroy_plans);

@@ -198,6 +198,58 @@ static uint64_t kill_and_wait(struct rig *rig, const struct backend *backend, en
     return closed;
 }
 
+static uint64_t close_some(struct rig *rig, const struct proxy_close_filter *filter)
+{
+    uint64_t closed = UINT64_MAX, until = rig_now_ms() + RIG_WAIT_MS;
+    assert_int_equal(proxy_service_close(rig->service, filter, STATS_CLOSE_DRAINED, on_killed, &closed), 0);
+    while (closed == UINT64_MAX && rig_now_ms() < until) {
+        rig_turn(rig);
+    }
+    return closed;
+}
+
+#define FEW 8
+
+/* A drain closes a number at a time: the idle ones only, or first. */
+static void test_close_a_few(void **state)
+{
+    (void)state;
+    const struct rig_options options = {.backends = 1};
+    struct rig rig;
+    int client[FEW], backend[FEW];
+    rig_start(&rig, &options);
+    for (int i = 0; i < FEW; i++) {
+        client[i] = rig_client(&rig);
+        backend[i] = rig_accept(&rig, 0);
+        echo(client[i], backend[i]);
+    }
+    struct proxy_close_filter filter = {.group = 0, .max = 3, .idle_us = UINT64_C(3600000000)};
+    assert_int_equal(close_some(&rig, &filter), 0);
+    for (uint64_t until = rig_now_ms() + 300; rig_now_ms() < until;) {
+        echo(client[0], backend[0]); /* these two are at work, the others idle */
+        echo(client[1], backend[1]);
+    }
+    filter.idle_us = 200000;
+    assert_int_equal(close_some(&rig, &filter), 3);
+    echo(client[0], backend[0]);
+    echo(client[1], backend[1]);
+    filter.max = 0;
+    assert_int_equal(close_some(&rig, &filter), FEW - 5);
+    echo(client[0], backend[0]);
+    echo(client[1], backend[1]);
+    filter.max = 1;
+    filter.idle_first = true;
+    assert_int_equal(close_some(&rig, &filter), 1);
+    filter.max = 10;
+    assert_int_equal(close_some(&rig, &filter), 1);
+    rig_wait_closed(&rig, STATS_CLOSE_DRAINED, FEW);
+    for (int i = 0; i < FEW; i++) {
+        rig_expect_end(client[i]);
+        finish(client[i], backend[i]);
+    }
+    rig_stop(&rig);
+}
+
 #define CROWD 600
 
 static void test_close_by_filter(void **state)
@@ -341,6 +393,7 @@ int main(void)
         cmocka_unit_test(test_connection_limit),
         cmocka_unit_test(test_descriptors_run_out),
         cmocka_unit_test(test_close_by_filter),
+        cmocka_unit_test(test_close_a_few),
         cmocka_unit_test(test_stop),
         cmocka_unit_test(test_end_with_open_connections),
         cmocka_unit_test_prestate(test_address_in_use, &tcp),
