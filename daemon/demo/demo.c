@@ -223,9 +223,9 @@ int demo_main(int argc, char **argv)
     }
     if (good) {
         conclude(&demo);
-    } else if (demo.world != NULL) {
+    } else if (demo.world != NULL && !demo.story.interrupted) {
         fprintf(stderr, "the daemon's log: %s\n", demo_world_log(demo.world));
     }
-    tear_down(&demo, !good);
+    tear_down(&demo, !good && !demo.story.interrupted);
     return good ? EX_OK : 1;
 }

@@ -116,6 +116,7 @@ static int turn(struct story *story, struct err_text *err)
 {
     const struct timespec rest = {.tv_nsec = STORY_LOOK_US * 1000};
     if (sigtimedwait(story->signals, NULL, &rest) > 0) {
+        story->interrupted = true;
         return err_set(err, ERR_STATE, "interrupted");
     }
     int rc = demo_operator_status(story->admin, &story->status, err);

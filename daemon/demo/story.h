@@ -31,6 +31,7 @@ struct story {
     uint32_t told_share_bp;
     char told_phase[24];
     double migration_s; /* how long the migration took */
+    bool interrupted;   /* by a signal */
 };
 
 /* Tells it from the first request to the end of the migration. Returns 0 when it went as it should;
