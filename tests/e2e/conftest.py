@@ -9,7 +9,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from shunt import peers as peers_module  # noqa: E402
 from shunt.daemon import Daemon  # noqa: E402
 from shunt.load import LoadClient, LoadServer  # noqa: E402
-from shunt.programs import Repeat  # noqa: E402
+from shunt.programs import Client, Repeat  # noqa: E402
 
 
 class Started:
@@ -92,21 +92,21 @@ def fixture_load_client(started):
     return make
 
 
-@pytest.fixture(name="program")
-def fixture_program(started):
-    """program(Nginx, "old"): a real server."""
-    def make(kind, name):
-        one = kind(name)
-        started.backends.append(one)
-        return one
-    return make
-
-
 @pytest.fixture(name="repeat")
 def fixture_repeat(started):
     """repeat(command, check): a client that runs again and again."""
     def make(*words):
         one = Repeat(*words)
+        started.clients.append(one)
+        return one
+    return make
+
+
+@pytest.fixture(name="client")
+def fixture_client(started):
+    """client(command) or client(..., kind=CLASS): a client that runs beside the test."""
+    def make(*words, kind=Client, **more):
+        one = kind(*words, **more)
         started.clients.append(one)
         return one
     return make

@@ -1,55 +1,149 @@
 """nginx is moved to another nginx while curl and wrk use it: no request fails."""
+import json
+import pathlib
+
 import pytest
-from shunt.config import service, shift
-from shunt.programs import Nginx, find, run
+from shunt import moves
+from shunt.config import service
+from shunt.programs import Client, find, output
+from shunt.servers import Nginx, pair
 from shunt.waiting import wait_until
+
+COUNT = pathlib.Path(moves.__file__).with_name("wrk_count.lua")
+CONNECTIONS = 8
+CHECKED = {"health": {"type": "tcp", "interval": "500ms", "timeout": "2s", "rise": 1, "fall": 2}}
+
+
+class Wrk(Client):
+    """wrk until it is told to end; each answer is counted by who gave it."""
+
+    def __init__(self, port, *words):
+        super().__init__([find("wrk"), "-t1", f"-c{CONNECTIONS}", "-d10m", "--timeout", "60s", "-s", COUNT, *words,
+                          f"http://127.0.0.1:{port}/"])
+
+    def report(self):
+        self.interrupt()
+        code, out, err = self.finish()
+        assert code == 0, err
+        report = json.loads(out.splitlines()[-1])
+        assert report["failed"] == 0 and report["requests"] > 0, out
+        print(f"\nwrk: {report}")
+        return report
+
+
+RECONNECT = ("-H", "Connection: close")
+
+
+@pytest.fixture(scope="module", name="servers")
+def fixture_servers():
+    with pair(Nginx) as servers:
+        yield servers
+
+
+@pytest.fixture(name="sides")
+def fixture_sides(servers):
+    """old and new, running."""
+    for one in servers:
+        if not one.running():
+            one.start()
+    return servers
 
 
 @pytest.fixture(name="web")
-def fixture_web(daemon, program):
-    old, new = program(Nginx, "old"), program(Nginx, "new")
-    return daemon(service([old.address], [new.address], migration=shift()), log={"level": "info"})
+def fixture_web(daemon, sides):
+    def make(plan=None, **settings):
+        old, new = sides
+        return daemon(service([old.address], [new.address], migration=plan or moves.HELD, group_settings=CHECKED,
+                              **settings), log={"level": "info"})
+    return make
 
 
-def check_wrk(text):
-    assert "Requests/sec" in text and "Socket errors" not in text and "Non-2xx" not in text, text
+def curl(port, n):
+    """Who answered n requests, each on a connection of its own."""
+    text = output([find("curl"), "-sS", "--fail", "--max-time", "30", "-H", "Connection: close",
+                   f"http://127.0.0.1:{port}/[1-{n}]"])
+    names = text.split()
+    assert len(names) == n and set(names) <= {"old", "new"}, text
+    return names
 
 
-def test_curl_reconnects_for_each_request(web, repeat):
-    url = f"http://127.0.0.1:{web.port()}/"
-    client = repeat([find("curl"), "-sS", "--fail", "--max-time", "10", url], lambda text: None)
-    wait_until(lambda: client.runs() >= 5, "requests before the shift")
-    web.ctl("start", "web").ok()
-    assert web.ctl("wait", "web", "30s", within=40).code == 0
-    done = client.runs()
-    wait_until(lambda: client.runs() >= done + 5, "requests after the shift")
-    names = [text.strip() for text in client.finish()]
-    assert set(names) == {"old", "new"}
-    assert names[0] == "old" and set(names[-4:]) == {"new"}
-    print(f"\ncurl: {len(names)} requests, {names.count('new')} by new, 0 failed")
+def check_old_is_free(old, new):
+    """All is served by new, and old can be switched off without anybody noticing."""
+    requests = old.requests()
+    moves.rises(new.requests, 1000, "requests on new")
+    assert old.requests() == requests, "old gets nothing any more"
+    old.halt()
+    moves.rises(new.requests, 1000, "requests on new")
 
 
-def test_wrk_reconnects_for_each_request(web):
-    url = f"http://127.0.0.1:{web.port()}/"
-    web.ctl("start", "web").ok()
-    code, text = run([find("wrk"), "-t1", "-c8", "-d3s", "-H", "Connection: close", url])
-    assert code == 0
-    check_wrk(text)
-    assert web.ctl("wait", "web", "30s", within=40).code == 0
-    assert web.backend("new")["connections"] > 0 and web.backend("old")["connections"] > 0
-    print("\n" + text)
+def test_a_connection_for_each_request(web, sides, client):
+    old, new = sides
+    shunt = web()
+    before = old.requests(), new.requests()
+    load = client(shunt.port(), *RECONNECT, kind=Wrk)
+    moves.rises(old.requests, 1000, "requests on old")
+    assert new.requests() == before[1]
+    moves.climb(shunt, new.requests, 1000, "requests on new")
+    served = old.requests() - before[0]
+    check_old_is_free(old, new)
+    report = load.report()
+    # What wrk had under way when it was told to end was served and not counted by it.
+    assert 0 <= served - report["old"] <= CONNECTIONS
+    assert 0 <= new.requests() - before[1] - report["new"] <= CONNECTIONS
+    moves.check_closed(shunt)
 
 
-def test_wrk_keeps_its_connections(web, repeat):
-    url = f"http://127.0.0.1:{web.port()}/"
-    client = repeat([find("wrk"), "-t1", "-c16", "-d3s", url], check_wrk)
-    wait_until(lambda: web.service()["connections"]["open"] == 16, "wrk is connected")
-    web.ctl("start", "web").ok()
-    web.wait_phase("draining", within=15)
-    # Those that are open finish on old, those of the next run are served by new.
-    web.wait_phase("completed", within=30)
-    done = client.runs()
-    wait_until(lambda: client.runs() > done, "a run after the shift", within=30)
-    client.finish()
-    assert not web.service()["connections"]["closed"].get("drained")
-    assert web.backend("new")["connections"] >= 16
+def test_kept_connections_end_by_themselves(web, sides, client):
+    old, new = sides
+    shunt = web(moves.TIMED)
+    load = client(shunt.port(), kind=Wrk)
+    wait_until(lambda: shunt.service()["connections"]["open"] == CONNECTIONS, "wrk is connected")
+    moves.rises(old.requests, 2 * CONNECTIONS, "requests on old")
+    shunt.ctl("start", "web").ok()
+    assert shunt.ctl("wait", "web", "60s", within=70).code == 0
+    assert shunt.phase() == "completed"
+    check_old_is_free(old, new)
+    report = load.report()
+    assert report["requests"] == report["old"] + report["new"]
+    moves.check_closed(shunt)
+
+
+def test_each_step_splits_exactly(web):
+    shunt = web()
+    assert curl(shunt.port(), 40).count("new") == 0
+    shunt.ctl("start", "web").ok()
+    for part in (10, 20, 40):
+        assert curl(shunt.port(), 40).count("new") == part
+        shunt.ctl("skip", "web").ok()
+    shunt.wait_phase("completed")
+    assert curl(shunt.port(), 40).count("new") == 40
+    moves.check_closed(shunt)
+
+
+def test_an_address_stays_on_its_side(web):
+    shunt = web(assign="client")
+    for share in ("25%", "50%", "75%"):
+        shunt.ctl("share", "web", share).ok()
+        assert len(set(curl(shunt.port(), 20))) == 1
+    shunt.ctl("share", "web", "100%").ok()
+    assert set(curl(shunt.port(), 20)) == {"new"}
+    shunt.ctl("commit", "web").ok()
+    shunt.wait_phase("completed")
+
+
+def test_abort_in_the_middle(web, sides, client):
+    old, new = sides
+    shunt = web()
+    loads = [client(shunt.port(), *words, kind=Wrk) for words in (RECONNECT, ())]
+    moves.rises(old.requests, 1000, "requests on old")
+    shunt.ctl("start", "web").ok()
+    shunt.ctl("skip", "web").ok()
+    moves.rises(new.requests, 1000, "requests on new")
+    shunt.ctl("abort", "web", "reason", "just looking").ok()
+    assert shunt.ctl("wait", "web", "60s", within=70).code == 3
+    assert shunt.service()["active"] == "old"
+    # Now it is new that is free.
+    check_old_is_free(new, old)
+    reports = [load.report() for load in loads]
+    assert all(report["old"] and report["new"] for report in reports), reports
+    moves.check_closed(shunt)

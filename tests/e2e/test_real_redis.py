@@ -1,31 +1,183 @@
-"""Redis is moved to another Redis while redis-benchmark uses it: no command fails."""
+"""Redis is moved to another Redis while redis-benchmark, redis-cli and clients of our own use it: no command fails,
+and each that was answered has run once."""
+import os
+import re
+import threading
+
 import pytest
-from shunt.config import service, shift
-from shunt.programs import Redis, find
-from shunt.waiting import wait_until
+from shunt import moves
+from shunt.clients import connect
+from shunt.config import service, steps
+from shunt.programs import find, output
+from shunt.servers import Redis, pair
+from shunt.waiting import scaled, wait_until
+
+CLIENTS = 4
+# A kept connection ends after so many commands, as those of a pool do.
+KEPT_COMMANDS = 300
 
 
-def check(text):
-    assert "requests per second" in text and "rror" not in text, text
+class Counting:
+    """Clients that add 1 to a counter, again and again, on connections that last for a number of commands."""
+
+    def __init__(self, port, commands):
+        self.port, self.commands = port, commands
+        self.done, self.failures, self.stopping = [0] * CLIENTS, [], threading.Event()
+        self.threads = [threading.Thread(target=self.work, args=(i,), daemon=True) for i in range(CLIENTS)]
+        for thread in self.threads:
+            thread.start()
+
+    def work(self, i):
+        try:
+            while not self.stopping.is_set():
+                with connect(self.port) as peer:
+                    for _ in range(self.commands):
+                        peer.send(b"INCR counting\r\n")
+                        reply = peer.receive_line()
+                        assert re.fullmatch(rb":\d+\r\n", reply), reply
+                        self.done[i] += 1
+                        if self.stopping.is_set():
+                            break
+        except (OSError, AssertionError) as failure:
+            self.failures.append(failure)
+
+    def report(self):
+        """Ends the load; how many commands were answered, all of them well."""
+        self.stop()
+        assert not self.failures, self.failures
+        return sum(self.done)
+
+    def stop(self):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join(scaled(30))
+            assert not thread.is_alive(), "a client did not end"
+
+
+@pytest.fixture(scope="module", name="servers")
+def fixture_servers():
+    with pair(Redis) as servers:
+        yield servers
+
+
+@pytest.fixture(name="sides")
+def fixture_sides(servers):
+    """old and new, running, with their counters at 0."""
+    for one in servers:
+        if not one.running():
+            one.start()
+        one.ask("DEL", "counting")
+    return servers
+
+
+@pytest.fixture(name="cache")
+def fixture_cache(daemon, sides):
+    # No health checks: so Redis' own count of connections is that of the clients.
+    def make(plan=None, **settings):
+        old, new = sides
+        return daemon(service([old.address], [new.address], migration=plan or moves.HELD, **settings),
+                      log={"level": "info"})
+    return make
+
+
+def benchmark(port, keep, n):
+    return [find("redis-benchmark"), "-h", "127.0.0.1", "-p", port, "-c", 8, "-k", keep, "-n", n, "-t", "set,get", "-q"]
+
+
+def check_benchmark(text):
+    assert text.count("requests per second") == 2 and "rror" not in text, text
+
+
+def check_old_is_free(old, new):
+    """All is served by new, and old can be switched off without anybody noticing."""
+    before = old.connections()
+    moves.rises(lambda: new.count("counting"), 200, "commands on new")
+    assert old.connections() == before + 1, "old gets nothing any more: the one is this look"
+    counted = old.count("counting")
+    old.halt()
+    moves.rises(lambda: new.count("counting"), 200, "commands on new")
+    return counted
+
+
+@pytest.mark.parametrize("commands", [1, KEPT_COMMANDS], ids=["reconnecting", "kept"])
+def test_each_command_runs_once(cache, sides, client, commands):
+    old, new = sides
+    shunt = cache()
+    load = client(shunt.port(), commands, kind=Counting)
+    moves.rises(lambda: old.count("counting"), 200, "commands on old")
+    assert new.count("counting") == 0
+    moves.climb(shunt, lambda: new.count("counting"), 200, "commands on new")
+    on_old = check_old_is_free(old, new)
+    answered = load.report()
+    assert answered == on_old + new.count("counting")
+    print(f"\n{answered} commands answered, {on_old} on old, {answered - on_old} on new, 0 failed")
+    moves.check_closed(shunt)
 
 
 @pytest.mark.parametrize("keep", [0, 1], ids=["reconnecting", "kept"])
-def test_redis_benchmark(daemon, program, repeat, keep):
-    old, new = program(Redis, "old"), program(Redis, "new")
-    shunt = daemon(service([old.address], [new.address], migration=shift()), log={"level": "info"})
-    count = 50000 if keep else 2000
-    client = repeat([find("redis-benchmark"), "-h", "127.0.0.1", "-p", shunt.port(), "-c", 8, "-k", keep, "-n", count,
-                     "-t", "set,get", "-q"], check)
-    wait_until(lambda: client.runs() >= 1, "a run before the shift", within=30)
-    assert new.connections() <= 2
+def test_redis_benchmark(cache, sides, repeat, keep):
+    old, new = sides
+    shunt = cache(moves.TIMED)
+    load = repeat(benchmark(shunt.port(), keep, 10000 if keep else 1000), check_benchmark)
+    load.more(1)
     shunt.ctl("start", "web").ok()
     assert shunt.ctl("wait", "web", "60s", within=70).code == 0
     assert shunt.phase() == "completed"
-    done, before = client.runs(), old.connections()
-    wait_until(lambda: client.runs() >= done + 2, "runs after the shift", within=60)
-    runs = len(client.finish())
-    assert old.connections() - before <= 2, "old gets nothing any more"
-    closed = shunt.service()["connections"]["closed"]
-    assert not closed.get("drained") and not closed.get("backend-reset"), closed
-    print(f"\n{runs} runs of {count} SET and GET each, 0 failed; connections to old {shunt.backend('old')['connections']}, "
-          f"to new {shunt.backend('new')['connections']}")
+    before = old.connections()
+    load.more(2)
+    assert old.connections() == before + 1, "old gets nothing any more: the one is this look"
+    old.halt()
+    load.more(2)
+    print(f"\n{len(load.finish())} runs, 0 failed; connections to old {shunt.backend('old')['connections']}, to new "
+          f"{shunt.backend('new')['connections']}")
+    assert shunt.backend("new")["connections"] > 0
+    moves.check_closed(shunt)
+
+
+def test_each_step_splits_exactly(cache, sides):
+    shunt = cache()
+    shunt.ctl("start", "web").ok()
+    before = [one.connections() for one in sides]
+    for share in (2500, 5000, 10000):
+        assert shunt.service()["share_bp"] == share
+        check_benchmark(output(benchmark(shunt.port(), 0, 500)))
+        # The look itself is one connection.
+        now = [one.connections() for one in sides]
+        moves.check_exact(*[after - earlier - 1 for after, earlier in zip(now, before)], share)
+        before = now
+        shunt.ctl("skip", "web").ok()
+    shunt.wait_phase("completed")
+    moves.check_closed(shunt)
+
+
+def test_abort_in_the_middle(cache, sides, client):
+    old, new = sides
+    shunt = cache()
+    loads = [client(shunt.port(), commands, kind=Counting) for commands in (1, KEPT_COMMANDS)]
+    moves.rises(lambda: old.count("counting"), 200, "commands on old")
+    shunt.ctl("start", "web").ok()
+    shunt.ctl("skip", "web").ok()
+    moves.rises(lambda: new.count("counting"), 400, "commands on new")
+    shunt.ctl("abort", "web", "reason", "just looking").ok()
+    assert shunt.ctl("wait", "web", "60s", within=70).code == 3
+    assert shunt.service()["active"] == "old"
+    # Now it is new that is free.
+    on_new = check_old_is_free(new, old)
+    assert sum(load.report() for load in loads) == old.count("counting") + on_new
+    moves.check_closed(shunt)
+
+
+def test_an_idle_connection_is_closed_at_the_deadline(cache, client):
+    shunt = cache(steps(("100%", "100ms"), drain="500ms"))
+    cli = client([find("stdbuf"), "-oL", find("redis-cli"), "-p", shunt.port()],
+                 env={**os.environ, "REDISCLI_HISTFILE": "/dev/null"})
+    assert cli.ask("GET name") == "old"
+    shunt.ctl("start", "web").ok()
+    shunt.wait_phase("draining")
+    assert cli.ask("GET name") == "old"
+    shunt.wait_phase("completed")
+    wait_until(lambda: shunt.service()["connections"]["closed"].get("drained") == 1, "counted as drained")
+    # It finds out with its next command, which is lost, and connects again by itself with the one after that.
+    cli.say("GET name")
+    assert "closed the connection" in cli.popen.stderr.readline()
+    assert cli.ask("GET name") == "new"

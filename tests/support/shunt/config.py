@@ -38,8 +38,3 @@ def steps(*pairs, **settings):
     if "drain" in settings:
         plan["drain"] = {"timeout": settings.pop("drain")}
     return {**plan, **settings}
-
-
-def shift(drain="60s", hold="300ms"):
-    """The plan of the tests with real programs: five steps, then a drain that lets kept connections end."""
-    return steps(*[(share, hold) for share in ("1%", "25%", "50%", "75%", "100%")], drain=drain)

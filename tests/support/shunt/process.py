@@ -8,9 +8,10 @@ PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)
 
 
-def die_with_parent():
-    """For preexec_fn: what a test starts ends with it, however it ends."""
-    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with_parent(number=signal.SIGKILL):
+    """For preexec_fn: what a test starts ends with it, however it ends. A server with children needs a signal that
+    it can pass on to them."""
+    LIBC.prctl(PR_SET_PDEATHSIG, number)
 
 
 def descriptors(pid):

@@ -1,9 +1,9 @@
-"""Real programs behind and before the daemon: nginx, Redis, PostgreSQL and their clients, as unprivileged users in
-folders of their own."""
+"""Real programs, started and stopped: servers as an unprivileged user in folders of their own, and clients."""
 import glob
 import os
 import pathlib
 import pwd
+import select
 import shutil
 import signal
 import socket
@@ -27,25 +27,36 @@ def find(*names):
     raise AssertionError(f"none of {', '.join(names)} is installed")
 
 
-def as_user(command):
-    """The command under an unprivileged user when we are root: PostgreSQL refuses root, and the rest needs none."""
+def as_user(command, death_signal=signal.SIGKILL):
+    """The command under an unprivileged user when we are root: PostgreSQL refuses root, and the rest needs none.
+    It gets the signal when the test dies; the change of user would have cleared what die_with_parent set."""
     command = [str(word) for word in command]
     if os.geteuid() != 0:
         return command
     user = pwd.getpwnam(USER)
     return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups",
-            "--pdeathsig=KILL", "--", *command]
+            f"--pdeathsig={signal.Signals(death_signal).name[3:]}", "--", *command]
 
 
-def run(command, within=60):
+def run(command, within=60, **more):
     """Runs a client to its end; (exit code, output)."""
     done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          timeout=scaled(within), preexec_fn=die_with_parent, check=False)
+                          timeout=scaled(within), preexec_fn=die_with_parent, check=False, **more)
     return done.returncode, done.stdout
 
 
+def output(command, **more):
+    """What a client that must end well prints."""
+    code, text = run(command, **more)
+    assert code == 0, f"{command} ended with {code}:\n{text}"
+    return text
+
+
 class Program:
-    """A server on a port that was free; another port is tried when it was taken meanwhile."""
+    """A server that listens on a TCP port, and on a Unix socket in its folder for the test's own questions.
+
+    It cannot be handed a socket, so it gets a port that was free a moment ago; when that one was taken meanwhile it
+    ends, and another is tried. The Unix socket tells that this very server is the one that serves."""
 
     stop_signal = signal.SIGTERM
 
@@ -53,44 +64,57 @@ class Program:
         self.name = name
         # Not below pytest's own folder: that one is closed to other users.
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"shunt-{type(self).__name__.lower()}-"))
-        if os.geteuid() == 0:
-            user = pwd.getpwnam(USER)
-            os.chown(self.folder, user.pw_uid, user.pw_gid)
         self.popen = None
-        self.prepare()
-        for _ in range(START_TRIES):
-            if self.try_start():
-                return
-        raise AssertionError(f"{type(self).__name__} did not start:\n{self.log()}")
+        try:
+            if os.geteuid() == 0:
+                user = pwd.getpwnam(USER)
+                os.chown(self.folder, user.pw_uid, user.pw_gid)
+            self.prepare()
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
 
     def prepare(self):
-        pass
+        """Makes what the server needs before its first start."""
 
     def command(self):
         raise NotImplementedError
 
+    def ready(self):
+        """True when it answers over its Unix socket."""
+        raise NotImplementedError
+
     def log(self):
-        return (self.folder / "log").read_text(errors="replace")
+        path = self.folder / "log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def running(self):
+        return self.popen is not None and self.popen.poll() is None
+
+    def start(self):
+        for _ in range(START_TRIES):
+            if self.try_start():
+                return
+        raise AssertionError(f"{type(self).__name__} did not start:\n{self.log()}")
 
     def try_start(self):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         with open(self.folder / "log", "ab") as log:
-            self.popen = subprocess.Popen(as_user(self.command()), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                          cwd=self.folder, preexec_fn=die_with_parent)
-        return wait_until(lambda: self.popen.poll() is not None or self.ready() or None, f"{self.name} answers",
-                          within=30) and self.popen.poll() is None
-
-    def ready(self):
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+            self.popen = subprocess.Popen(as_user(self.command(), self.stop_signal), stdin=subprocess.DEVNULL,
+                                          stdout=log, stderr=log, cwd=self.folder,
+                                          preexec_fn=lambda: die_with_parent(self.stop_signal))
+        wait_until(lambda: not self.running() or self.ready(), f"{self.name} answers", within=30)
+        return self.running()
 
     @property
     def address(self):
         return f"127.0.0.1:{self.port}"
 
-    def stop(self):
+    def halt(self):
+        """Ends the server as an operator would; its folder and data stay."""
         self.popen.send_signal(self.stop_signal)
         try:
             self.popen.wait(scaled(15))
@@ -98,75 +122,49 @@ class Program:
             self.popen.kill()
             self.popen.wait()
             raise
+
+    def stop(self):
+        """The end: nothing of it is left."""
+        try:
+            if self.running():
+                self.halt()
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-class Nginx(Program):
-    """Answers every request with its name."""
+class Client:
+    """A client program that runs beside the test; ended by a signal when the test did not see to its end."""
 
-    def command(self):
-        (self.folder / "nginx.conf").write_text(f"""
-daemon off; worker_processes 1; pid {self.folder}/nginx.pid; error_log stderr warn;
-events {{ worker_connections 1024; }}
-http {{
-    access_log off; keepalive_requests 100000000;
-    client_body_temp_path {self.folder}/a; proxy_temp_path {self.folder}/b; fastcgi_temp_path {self.folder}/c;
-    uwsgi_temp_path {self.folder}/d; scgi_temp_path {self.folder}/e;
-    server {{ listen {self.address} backlog=1024; location / {{ return 200 "{self.name}\\n"; }} }}
-}}
-""")
-        return [find("nginx", "/usr/sbin/nginx"), "-p", self.folder, "-e", "stderr", "-c", self.folder / "nginx.conf"]
+    def __init__(self, command, **more):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **more}
+        self.popen = subprocess.Popen([str(word) for word in command], preexec_fn=die_with_parent, **pipes)
 
+    def say(self, line):
+        self.popen.stdin.write(line + "\n")
+        self.popen.stdin.flush()
 
-class Redis(Program):
-    def command(self):
-        return [find("redis-server"), "--port", self.port, "--bind", "127.0.0.1", "--dir", self.folder, "--save", "",
-                "--appendonly", "no", "--tcp-backlog", 1024]
+    def ask(self, line):
+        """One line there, one line back."""
+        self.say(line)
+        assert select.select([self.popen.stdout], [], [], scaled(30))[0], f"no answer to {line!r}"
+        return self.popen.stdout.readline().rstrip("\n")
 
-    def ask(self, *words):
-        code, text = run([find("redis-cli"), "-p", self.port, *words])
-        assert code == 0, text
-        return text
+    def interrupt(self):
+        """Ctrl-C."""
+        self.popen.send_signal(signal.SIGINT)
 
-    def connections(self):
-        """How many connections it has had."""
-        stats = self.ask("INFO", "stats")
-        return int(next(line.split(":")[1] for line in stats.splitlines() if line.startswith("total_connections")))
+    def finish(self, within=30):
+        """Waits for its end; (exit code, standard output, standard error)."""
+        out, err = self.popen.communicate(timeout=scaled(within))
+        return self.popen.returncode, out, err
 
-
-class Postgresql(Program):
-    stop_signal = signal.SIGINT  # its fast shutdown
-
-    def prepare(self):
-        self.data = self.folder / "data"
-        command = as_user([find("/usr/lib/postgresql/*/bin/initdb"), "-D", self.data, "-U", "shunt", "-A", "trust",
-                           "--no-sync", "-E", "UTF8", "--locale=C"])
-        code, text = run(["env", "-C", self.folder, *command])
-        assert code == 0, text
-
-    def command(self):
-        return [find("/usr/lib/postgresql/*/bin/postgres"), "-D", self.data, "-p", self.port, "-k", self.folder,
-                "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=60"]
-
-    def ready(self):
-        code, _ = run([find("/usr/lib/postgresql/*/bin/pg_isready"), "-h", "127.0.0.1", "-p", self.port])
-        return code == 0
-
-    def fill(self):
-        code, text = run([find("/usr/lib/postgresql/*/bin/pgbench"), "-i", "-s", "1", "-q", *self.where(self.port)])
-        assert code == 0, text
-
-    @staticmethod
-    def where(port):
-        return ["-h", "127.0.0.1", "-p", port, "-U", "shunt", "postgres"]
-
-    def rows(self):
-        """How many transactions of pgbench it has kept."""
-        code, text = run([find("psql"), "-h", "127.0.0.1", "-p", self.port, "-U", "shunt", "-At", "-c",
-                          "select count(*) from pgbench_history", "postgres"])
-        assert code == 0, text
-        return int(text)
+    def stop(self):
+        if self.popen.poll() is None:
+            self.popen.kill()
+            self.popen.wait()
+        for pipe in (self.popen.stdin, self.popen.stdout, self.popen.stderr):
+            if pipe and not pipe.closed:
+                pipe.close()
 
 
 class Repeat:
@@ -181,11 +179,10 @@ class Repeat:
     def work(self):
         while not self.stopping.is_set() and not self.failure:
             try:
-                code, text = run(self.command)
-                assert code == 0, f"exit code {code}: {text}"
+                text = output(self.command)
                 self.check(text)
                 self.outputs.append(text)
-            except Exception as failure:  # shown by finish
+            except Exception as failure:  # shown by runs and finish
                 self.failure = failure
 
     def runs(self):
@@ -193,6 +190,11 @@ class Repeat:
         if self.failure:
             raise self.failure
         return len(self.outputs)
+
+    def more(self, n=2, within=60):
+        """Waits until n more runs have begun and ended well."""
+        target = self.runs() + n + 1
+        wait_until(lambda: self.runs() >= target, f"{n} more runs of {self.command[0]}", within)
 
     def finish(self):
         """Lets the run under way end; the outputs of all runs."""
