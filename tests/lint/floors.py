@@ -24,6 +24,10 @@ FORBIDDEN_SYSTEM = {
 PURE_FILES = {
     "health/verdict.c": ("event2/", "sys/socket.h"),
     "migration/machine.c": ("event2/", "sys/socket.h", "unistd.h", "jansson.h"),
+    "migration/gate.c": ("event2/", "sys/socket.h", "unistd.h", "jansson.h"),
+    "migration/gate_evidence.c": ("event2/", "sys/socket.h", "unistd.h", "jansson.h"),
+    "migration/gate_judge.c": ("event2/", "sys/socket.h", "unistd.h", "jansson.h"),
+    "migration/gate_window.c": ("event2/", "sys/socket.h", "unistd.h", "jansson.h"),
     "migration/plan.c": ("event2/", "sys/socket.h", "unistd.h", "jansson.h"),
     "migration/refusal.c": ("event2/", "sys/socket.h", "unistd.h", "jansson.h"),
     "migration/journal_text.c": ("event2/", "sys/socket.h", "unistd.h", "fcntl.h"),

@@ -15,3 +15,9 @@ add_executable(kill_points sim/kill_points.c)
 target_link_libraries(kill_points PRIVATE sim_world)
 add_test(NAME sim.kill_points COMMAND kill_points)
 set_tests_properties(sim.kill_points PROPERTIES LABELS "sim;unit" TIMEOUT 120)
+
+# Simulated migrations under the gate: false alarms and connections until a bad group is found (docs/gate.md).
+add_executable(gate_sim sim/gate_sim.c)
+target_link_libraries(gate_sim PRIVATE shunt_migration)
+add_test(NAME sim.gate COMMAND gate_sim --check 12)
+set_tests_properties(sim.gate PROPERTIES LABELS "sim;unit" TIMEOUT 300)
