@@ -94,7 +94,7 @@ static const struct command table[COMMAND_COUNT] = {
             .changes = true,
             .args = {ARG_SERVICE},
             .summary = "ends the present hold and takes the next step now",
-            .help = "Only the time is skipped, not the checks.\n",
+            .help = "It does not wait for what the step still wants, be it time, connections or an hour of the day.\n",
         },
     [COMMAND_ABORT] =
         {

@@ -52,9 +52,12 @@ struct config_group {
     unsigned line;
 };
 
+#define CONFIG_HOLD_MANUAL UINT64_MAX /* hold = "manual": until `resume` */
+
 struct config_step {
     uint32_t share_bp;
     uint64_t hold_us;
+    uint64_t min_samples; /* connections to the target in this step before the next; 0: no condition */
 };
 
 struct config_ramp {
@@ -70,6 +73,9 @@ struct config_migration {
     struct config_step *steps;
     size_t steps_len;
     struct config_ramp ramp; /* exactly one of steps and ramp */
+    char *between;           /* hours in which it may advance, "09:00-17:00"; NULL: all */
+    char *weekdays;          /* "mon-fri"; NULL: all */
+    char *time_zone;         /* of both */
     struct {
         uint64_t timeout_us;
         enum config_drain_end on_timeout;

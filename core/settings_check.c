@@ -1,7 +1,7 @@
 /*
- * The rules between settings, which the table cannot hold: duplicates, the order of steps, addresses that
- * would lead in circles. Walks libconfig's tree beside the structs, because only the tree has lines. A
- * setting that had a finding already is passed over. Any thread.
+ * The rules between settings, which the table cannot hold: duplicates, addresses that would lead in circles;
+ * those of a plan are in settings_check_migration.c. Walks libconfig's tree beside the structs, because only
+ * the tree has lines. A setting that had a finding already is passed over. Any thread.
  */
 #include "core/addr.h"
 #include "core/settings_internal.h"
@@ -150,52 +150,6 @@ static void check_list(struct settings_reader *reader, const char *path, const c
 
 /* ---- migration */
 
-static void check_steps(struct settings_reader *reader, const config_setting_t *list,
-                        const struct config_migration *migration)
-{
-    uint32_t before_bp = 0;
-    size_t mark = settings_path_push(&reader->path, "steps");
-    for (size_t i = 0; i < migration->steps_len; i++) {
-        const config_setting_t *element = settings_element(list, i);
-        const config_setting_t *share = settings_good(element, "share");
-        const config_setting_t *hold = settings_good(element, "hold");
-        const struct config_step *step = &migration->steps[i];
-        bool last = i + 1 == migration->steps_len;
-        char before[32];
-        size_t inner = settings_path_push_index(&reader->path, i);
-        units_format_share(before_bp, before, sizeof before);
-        if (share && step->share_bp <= before_bp) {
-            settings_complain(reader, share, "share must rise from step to step: it was %s before", before);
-        } else if (share && last && step->share_bp != UNITS_BP_FULL) {
-            settings_complain(reader, share, "the last step must have share \"100%%\"");
-        }
-        if (hold && !last && step->hold_us == 0) {
-            settings_complain(reader, hold, "hold must be longer than 0: only the last step may end at once");
-        }
-        before_bp = share ? step->share_bp : before_bp;
-        settings_path_cut(&reader->path, inner);
-    }
-    settings_path_cut(&reader->path, mark);
-}
-
-static void check_ramp(struct settings_reader *reader, const config_setting_t *node,
-                       const struct config_ramp *ramp)
-{
-    const config_setting_t *from = settings_good(node, "from");
-    const config_setting_t *to = settings_good(node, "to");
-    const config_setting_t *tick = settings_good(node, "tick");
-    size_t mark = settings_path_push(&reader->path, "ramp");
-    if (to && ramp->to_bp != UNITS_BP_FULL) {
-        settings_complain(reader, to, "to must be \"100%%\": a migration ends with all on the new side");
-    } else if (from && ramp->from_bp >= ramp->to_bp) {
-        settings_complain(reader, from, "from must be below to");
-    }
-    if (tick && settings_good(node, "over") && ramp->tick_us > ramp->over_us) {
-        settings_complain(reader, tick, "tick must not be longer than over");
-    }
-    settings_path_cut(&reader->path, mark);
-}
-
 static void check_migration(struct settings_reader *reader, const config_setting_t *service_node,
                             const struct config_service *service)
 {
@@ -215,12 +169,7 @@ static void check_migration(struct settings_reader *reader, const config_setting
     } else if (!steps && !ramp) {
         settings_complain(reader, node, "needs \"steps\" or \"ramp\"");
     }
-    if (steps && same_length(settings_good(node, "steps"), service->migration.steps_len)) {
-        check_steps(reader, steps, &service->migration);
-    }
-    if (service->migration.ramp.present) {
-        check_ramp(reader, ramp, &service->migration.ramp);
-    }
+    settings_check_migration(reader, node, &service->migration);
     settings_path_cut(&reader->path, mark);
 }
 

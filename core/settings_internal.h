@@ -54,7 +54,7 @@ struct setting {
     const char *absent;       /* the default when the whole section is left out; NULL: fallback */
     const char *from;         /* default: the value of this sibling text, which stands above in the table */
     const char *note;         /* how the documents describe a default that is not a plain text */
-    const char *const *words; /* ends in NULL */
+    const char *const *words; /* ends in NULL. Of a DURATION: one word that stands for UINT64_MAX */
     const char *text;         /* one line for the documents */
     uint64_t (*derive)(const void *element); /* default: computed from what stands above in the table */
 };
@@ -182,10 +182,13 @@ const config_setting_t *settings_element(const config_setting_t *list, size_t in
 /* Pushes the element's name, or its index when it has none. */
 size_t settings_path_push_element(struct settings_path *path, const config_setting_t *element, size_t index);
 
-/* ---- rules between settings (settings_check.c) */
+/* ---- rules between settings (settings_check.c, settings_check_migration.c) */
 
 /* Complains about whatever each value alone cannot show: duplicates, order of steps, and the like. */
 void settings_check(struct settings_reader *reader, const config_setting_t *root,
                     const struct config *config);
+/* The part for a service's migration section, which was written. The reader stands at it. */
+void settings_check_migration(struct settings_reader *reader, const config_setting_t *node,
+                              const struct config_migration *migration);
 
 #endif

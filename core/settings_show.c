@@ -169,18 +169,21 @@ static const char *type_word(const struct setting *setting)
         [SETTINGS_WORD] = "word",       [SETTINGS_STRING] = "text",     [SETTINGS_NAME] = "name",
         [SETTINGS_ENDPOINT] = "name",   [SETTINGS_ADDRESS] = "address", [SETTINGS_PATH] = "path",
         [SETTINGS_SECTION] = "section", [SETTINGS_LIST] = "list"};
-    return setting->words ? "word" : words[setting->type];
+    return setting->words && setting->type != SETTINGS_DURATION ? "word" : words[setting->type];
 }
 
 static void write_range(FILE *out, const struct setting *setting)
 {
     char lowest[32];
     char highest[32];
-    if (setting->words) {
-        for (size_t i = 0; setting->words[i]; i++) {
-            fprintf(out, "%s`%s`", i > 0 ? ", " : "", setting->words[i]);
-        }
-    } else if (setting->type >= SETTINGS_COUNT && setting->type <= SETTINGS_MODE) {
+    for (size_t i = 0; setting->words && setting->words[i]; i++) {
+        fprintf(out, "%s`%s`", i > 0 ? ", " : "", setting->words[i]);
+    }
+    if (setting->words && setting->type != SETTINGS_DURATION) {
+        return;
+    }
+    fputs(setting->words ? ", " : "", out);
+    if (setting->type >= SETTINGS_COUNT && setting->type <= SETTINGS_MODE) {
         settings_number_format(setting->type, setting->min, lowest, sizeof lowest);
         settings_number_format(setting->type, setting->max, highest, sizeof highest);
         fprintf(out, "%s to %s", lowest, highest);

@@ -35,6 +35,7 @@ static const char *const balance_words[] = {"round-robin",       "weighted", "le
 static const char *const health_words[] = {"none", "tcp", NULL};
 static const char *const shape_words[] = {"linear", "exponential", NULL};
 static const char *const commit_words[] = {"auto", "manual", NULL};
+static const char *const hold_words[] = {"manual", NULL};
 static const char *const drain_end_words[] = {"close", "wait", NULL};
 static const char *const back_shape_words[] = {"at-once", "linear", NULL};
 static const char *const back_connections_words[] = {"drain", "close", NULL};

@@ -1,12 +1,12 @@
 /*
- * The lines of the schema table for services.migration. Part of settings_table.c's list, which is the only file
- * to include this one; in a file of its own for its length.
+ * The lines of the schema table for services.migration. Part of settings_table.c's list, which is the only
+ * file to include this one; in a file of its own for its length.
  */
 /* clang-format off: not a whole declaration */
-    {.path = "services.migration",
-     .type = SETTINGS_SECTION,
-     .present = offsetof(struct config_service, migration.present),
-     .text = "The plan by which traffic moves from the active group to another: either `steps` or `ramp`."},
+{.path = "services.migration",
+ .type = SETTINGS_SECTION,
+ .present = offsetof(struct config_service, migration.present),
+ .text = "The plan by which traffic moves from the active group to another: either `steps` or `ramp`."},
     {.path = "services.migration.steps",
      .type = SETTINGS_LIST,
      LIST(struct config_service, migration.steps),
@@ -24,8 +24,17 @@
      .flags = SETTINGS_REQUIRED,
      AT(struct config_step, hold_us),
      RANGE(0, 365 * DAY),
+     .words = hold_words,
      .text = "How long the share stays before the next step. 0 only at the last one: the old group drains at "
-             "once."},
+             "once. `manual`: until `shuntctl resume`."},
+    {.path = "services.migration.steps.min_samples",
+     .type = SETTINGS_COUNT,
+     AT(struct config_step, min_samples),
+     RANGE(0, UINT64_C(1000000000)),
+     .fallback = "0",
+     .text =
+         "Connections that the new group must have taken in this step before the next one; until then the "
+         "share stays, however long that takes."},
     {.path = "services.migration.ramp",
      .type = SETTINGS_SECTION,
      .present = offsetof(struct config_service, migration.ramp.present),
@@ -61,6 +70,26 @@
      .words = shape_words,
      .fallback = "linear",
      .text = "`linear` adds the same each time, `exponential` multiplies: careful first, fast at the end."},
+    {.path = "services.migration.between",
+     .type = SETTINGS_STRING,
+     AT(struct config_service, migration.between),
+     RANGE(1, 11),
+     .note = "the whole day",
+     .text = "Hours in which the migration may advance by itself: `\"09:00-17:00\"`, `\"22:00-06:00\"`. "
+             "Outside it stays where it is; time held counts all the same."},
+    {.path = "services.migration.weekdays",
+     .type = SETTINGS_STRING,
+     AT(struct config_service, migration.weekdays),
+     RANGE(1, 60),
+     .note = "all",
+     .text = "Days on which it may: `\"mon-fri\"`, `\"mon,wed,sat-sun\"`. For hours past midnight the day on "
+             "which they begin counts."},
+    {.path = "services.migration.time_zone",
+     .type = SETTINGS_STRING,
+     AT(struct config_service, migration.time_zone),
+     RANGE(1, 100),
+     .fallback = "local",
+     .text = "The time zone of both: `\"Europe/Berlin\"`, `\"UTC\"`, or `\"local\"`, the system's own."},
     {.path = "services.migration.drain",
      .type = SETTINGS_SECTION,
      .text = "What follows 100%: the old group gets no new connections, and those that are open may finish."},
@@ -75,8 +104,9 @@
      AT(struct config_service, migration.drain.on_timeout),
      .words = drain_end_words,
      .fallback = "close",
-     .text = "`close`: those that are left are closed at `close_rate`. `wait`: the migration waits until they "
-             "have ended by themselves."},
+     .text =
+         "`close`: those that are left are closed at `close_rate`. `wait`: the migration waits until they "
+         "have ended by themselves."},
     {.path = "services.migration.drain.close_rate",
      .type = SETTINGS_COUNT,
      AT(struct config_service, migration.drain.close_rate),

@@ -166,6 +166,10 @@ static int store_number(const struct setting *setting, const char *text, void *e
                         struct settings_why *why)
 {
     uint64_t value = 0;
+    if (setting->words && strcmp(text, setting->words[0]) == 0) {
+        store_width(setting, UINT64_MAX, element);
+        return ERR_OK;
+    }
     int rc = parse_number(setting->type, text, &value);
     if (rc == ERR_PARSE) {
         return refuse(why, "\"%s\" is not %s", text, settings_type_describe(setting));
@@ -369,6 +373,8 @@ void settings_value_format(const struct setting *setting, const void *element, c
         snprintf(out, out_size, "%s", value ? "true" : "false");
     } else if (setting->type == SETTINGS_WORD) {
         snprintf(out, out_size, "\"%s\"", setting->words[value]);
+    } else if (setting->words && value == UINT64_MAX) {
+        snprintf(out, out_size, "\"%s\"", setting->words[0]);
     } else {
         settings_number_format(setting->type, value, number, sizeof number);
         const char *quote = settings_is_quoted(setting) ? "\"" : "";

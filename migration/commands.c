@@ -175,8 +175,11 @@ static void read_times(const struct migration *m, uint64_t now_us, struct migrat
     if (s->phase == MIGRATION_RAMPING) {
         uint64_t hold = plan_hold_us(m->plan, s->step);
 
-        if (!s->held && !s->detached) {
+        if (!s->held && !s->detached && !machine_wants_samples(s, &m->rules, m->samples)) {
+            uint64_t open_us = waits_open_us(m);
+
             out->step_left_us = served < hold ? hold - served : 0;
+            out->step_left_us = open_us > out->step_left_us ? open_us : out->step_left_us;
         }
         if (plan_share_bp(m->plan, last) == UNITS_BP_FULL || s->share_bp == UNITS_BP_FULL) {
             out->eta_us = plan_left_us(m->plan, s->step, served);

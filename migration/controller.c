@@ -27,6 +27,12 @@ static uint64_t real_clock_us(void *context)
     return clock_mono_us();
 }
 
+static uint64_t real_wall_us(void *context)
+{
+    (void)context;
+    return clock_wall_us();
+}
+
 const char *migration_group_name(const struct migration *m, uint32_t group)
 {
     return group < routing_groups(m->options.routing) ? routing_group_name(m->options.routing, group) : "?";
@@ -128,11 +134,14 @@ static void detach(struct migration *m, uint64_t now_us)
 
 /* The reason that a plan itself gives for standing still. */
 static const char *own_reason(const struct machine *before, const struct machine *next,
-                              enum machine_event event)
+                              const struct machine_rules *rules, enum machine_event event)
 {
     if (before->phase == MIGRATION_RAMPING && next->phase == MIGRATION_PAUSED) {
         if (event == MACHINE_RESTART) {
             return "the plan was changed while it ran: `resume` goes on with the new one from this share";
+        }
+        if (event == MACHINE_STEP_DUE && machine_is_manual(before, rules)) {
+            return "this step is a manual one: `resume` takes the next";
         }
         if (event == MACHINE_STEP_DUE || event == MACHINE_SKIP) {
             return "the plan ends below 100%: `share` moves it by hand, `abort` goes back";
@@ -161,7 +170,7 @@ int migration_perform(struct migration *m, struct machine_input *input, const st
     if (rc != 0 || change.order == MACHINE_NOTHING) {
         return rc;
     }
-    own = own_reason(&before, &change.next, input->event);
+    own = own_reason(&before, &change.next, &m->rules, input->event);
     if (own != NULL) {
         cause = (struct migration_asker){.actor = who->actor, .reason = own};
     } else if (machine_event_is_operator(input->event)) {
@@ -218,11 +227,14 @@ static bool is_settled_target(const struct migration *m, uint64_t now_us)
     return false;
 }
 
-static struct machine_sight look(const struct migration *m)
+static struct machine_sight look(struct migration *m)
 {
     uint32_t leaving = machine_leaving(&m->machine);
     struct machine_sight sight = {.now_us = m->clock_us(m->clock_context)};
 
+    waits_look(m);
+    sight.samples = m->samples;
+    sight.shut = m->shut;
     if (m->machine.target != ROUTING_NONE) {
         sight.usable = routing_usable(m->options.routing, m->machine.target);
     }
@@ -262,6 +274,19 @@ static void write_progress(struct migration *m)
     }
 }
 
+/* Once, when the hold is over and something else holds the step up. */
+static void say_what_it_waits_for(struct migration *m)
+{
+    bool waits = waits_any(m);
+    char text[256];
+
+    if (waits && !m->held_up) {
+        waits_narrate(m, text, sizeof(text));
+        narrate(m, &m->machine, MACHINE_NO_EVENT, &plan_asker, text);
+    }
+    m->held_up = waits;
+}
+
 void migration_turn(struct migration *m)
 {
     struct err_text err;
@@ -272,8 +297,10 @@ void migration_turn(struct migration *m)
     for (int changes = 0; changes < TURN_CHANGES_MAX; changes++) {
         struct machine_sight sight = look(m);
         struct machine_input input = {.event = machine_due(&m->machine, &m->rules, &sight),
-                                      .usable = sight.usable};
+                                      .usable = sight.usable,
+                                      .waited = m->held_up};
 
+        say_what_it_waits_for(m);
         if (input.event == MACHINE_NO_EVENT || migration_perform(m, &input, &plan_asker, &err) != 0) {
             break;
         }
@@ -293,7 +320,9 @@ uint64_t migration_wake_us(const struct migration *m)
         wake = now_us + MIGRATION_POLL_US;
     }
     closing = drain_wake_us(m, now_us);
-    return closing < wake ? closing : wake;
+    wake = closing < wake ? closing : wake;
+    /* What is due and was not done waits for something that has to be looked at. */
+    return wake <= now_us ? now_us + MIGRATION_POLL_US : wake;
 }
 
 void migration_arm(struct migration *m)
@@ -369,7 +398,11 @@ int migration_create_with_clock(const struct migration_options *options, uint64_
     m->clock_us = clock_us;
     m->clock_context = clock_context;
     m->progress_us = clock_us(clock_context);
+    m->wall_us = real_wall_us;
     rc = plan_compile(&options->config->migration, &m->plan, err);
+    if (rc == 0) {
+        rc = waits_create(m, err);
+    }
     if (rc == 0 && options->base != NULL) {
         m->timer = event_new(options->base, -1, 0, on_timer, m);
         rc = m->timer == NULL
@@ -417,6 +450,7 @@ void migration_abandon(struct migration *m)
         event_free(m->timer);
     }
     plan_destroy(m->plan);
+    zone_destroy(m->zone);
     free(m);
 }
 

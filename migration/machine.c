@@ -1,8 +1,8 @@
 /*
  * The state machine of a migration, as one table: (phase, event, guard) → (next phase, order of effects,
  * actions). Rows of a pair are tried from the top; the first whose guard holds is taken; none: refused.
- * Pure, any thread. The words of refusals are in migration/refusal.c; journal, routing and timers belong to
- * the controller.
+ * Pure, any thread. What is due when is in migration/machine_clock.c, the words of refusals are in
+ * migration/refusal.c; journal, routing and timers belong to the controller.
  */
 #include "migration/machine.h"
 
@@ -29,7 +29,10 @@ enum guard {
     DONE_AND_WAITS, /* the target can serve, and commit is manual and was not given */
     DONE,           /* the target can serve */
     PLAN_CHANGED,
-    FALLING, /* a gradual rollback has not reached 0 */
+    AT_MANUAL,   /* the present step waits for `resume` */
+    MANUAL_MORE, /* … and the plan has a step after it; the target can serve */
+    MANUAL_FULL, /* … and is the last, at 100 %; the target can serve */
+    FALLING,     /* a gradual rollback has not reached 0 */
 };
 
 /* What a row does to the state. Carried out in the order of the bits. */
@@ -109,6 +112,7 @@ static const struct row table[] = {
     {P(PREFLIGHT), E(RESTART), ALWAYS, P(IDLE), AFTER, 0},
     RECORDED(PREFLIGHT),
 
+    {P(RAMPING), E(STEP_DUE), AT_MANUAL, P(PAUSED), AFTER, CLOCK_ZERO},
     {P(RAMPING), E(STEP_DUE), MORE, P(RAMPING), FIRST, ADVANCE | CLOCK_CARRY},
     {P(RAMPING), E(STEP_DUE), FULL, P(DRAINING), FIRST, CLOCK_ZERO},
     {P(RAMPING), E(STEP_DUE), PLAN_ENDS, P(PAUSED), AFTER, LOOSEN | CLOCK_ZERO},
@@ -125,6 +129,8 @@ static const struct row table[] = {
 
     {P(PAUSED), E(RESUME), BY_HAND_STEP, P(RAMPING), FIRST, STEP_ABOVE | TAKE_SHARE | CLOCK_ZERO},
     {P(PAUSED), E(RESUME), BY_HAND_FULL, P(RAMPING), FIRST, STEP_LAST | CLOCK_ZERO},
+    {P(PAUSED), E(RESUME), MANUAL_MORE, P(RAMPING), FIRST, ADVANCE},
+    {P(PAUSED), E(RESUME), MANUAL_FULL, P(DRAINING), FIRST, CLOCK_ZERO},
     {P(PAUSED), E(RESUME), ON_PLAN, P(RAMPING), FIRST, 0},
     {P(PAUSED), E(SHARE), NOT_ABOVE, P(PAUSED), AFTER, HAND_SHARE},
     {P(PAUSED), E(SHARE), USABLE, P(PAUSED), FIRST, HAND_SHARE},
@@ -201,7 +207,14 @@ static bool guard_holds(enum guard guard, const struct machine *m, const struct 
     case BY_HAND_FULL:
         return usable && m->by_hand && m->share_bp == UNITS_BP_FULL && rules->plan != NULL;
     case ON_PLAN:
-        return !m->by_hand && m->step != 0 && m->step <= plan_steps(rules->plan);
+        return !m->by_hand && m->step != 0 && m->step <= plan_steps(rules->plan) &&
+               !plan_is_manual(rules->plan, m->step);
+    case AT_MANUAL:
+        return machine_is_manual(m, rules);
+    case MANUAL_MORE:
+        return usable && machine_is_manual(m, rules) && m->step < plan_steps(rules->plan);
+    case MANUAL_FULL:
+        return usable && machine_is_manual(m, rules) && m->share_bp == UNITS_BP_FULL;
     case WANTS_COMMIT:
         return rules->commit_manual && !m->commit_given;
     case DONE_AND_WAITS:
@@ -312,7 +325,7 @@ static void act_on_rollback(struct machine *m, unsigned actions, const struct ma
 }
 
 static void act_on_clock(struct machine *m, unsigned actions, const struct machine *before,
-                         const struct machine_rules *rules)
+                         const struct machine_rules *rules, bool waited)
 {
     if (actions & CLOCK_ZERO) {
         m->served_us = 0;
@@ -320,7 +333,7 @@ static void act_on_clock(struct machine *m, unsigned actions, const struct machi
     if (actions & CLOCK_CARRY) {
         uint64_t hold = plan_hold_us(rules->plan, before->step);
         uint64_t served = machine_served_us(before, m->mark_us);
-        uint64_t late = served > hold ? served - hold : 0;
+        uint64_t late = served > hold && !waited ? served - hold : 0;
         uint64_t most = plan_hold_us(rules->plan, m->step) / 2;
 
         m->served_us = late < most ? late : most;
@@ -328,7 +341,7 @@ static void act_on_clock(struct machine *m, unsigned actions, const struct machi
     if (actions & PARK) {
         m->step = plan_steps(rules->plan);
         m->by_hand = m->step == 0;
-        m->served_us = plan_hold_us(rules->plan, m->step);
+        m->served_us = plan_is_manual(rules->plan, m->step) ? 0 : plan_hold_us(rules->plan, m->step);
         m->commit_given = false;
     }
     if (actions & HOLD) {
@@ -361,7 +374,7 @@ int machine_handle(const struct machine *machine, const struct machine_rules *ru
     act_on_step(next, row->actions, rules, input);
     act_on_share(next, row->actions, input);
     act_on_rollback(next, row->actions, rules, input);
-    act_on_clock(next, row->actions, machine, rules);
+    act_on_clock(next, row->actions, machine, rules, input->waited);
     if (row->actions & DETACH) {
         next->detached = true;
         next->retry_us = input->now_us + MACHINE_RETRY_US;
@@ -393,97 +406,6 @@ bool machine_is_open(const struct machine *machine)
         break;
     }
     return false;
-}
-
-/* Whether a hold or a drain is being served. Rolling back is not held up by a lost target: it leaves it. */
-static bool clock_runs(const struct machine *m)
-{
-    return m->phase == MIGRATION_ROLLING_BACK ||
-           ((m->phase == MIGRATION_RAMPING || m->phase == MIGRATION_DRAINING) && !m->held);
-}
-
-uint64_t machine_served_us(const struct machine *machine, uint64_t now_us)
-{
-    if (!clock_runs(machine) || now_us < machine->mark_us) {
-        return machine->served_us;
-    }
-    return machine->served_us + (now_us - machine->mark_us);
-}
-
-uint64_t machine_hold_us(const struct machine *m, const struct machine_rules *rules)
-{
-    switch (m->phase) {
-    case MIGRATION_RAMPING:
-        return plan_hold_us(rules->plan, m->step);
-    case MIGRATION_DRAINING:
-        return rules->drain_us;
-    case MIGRATION_ROLLING_BACK:
-        if (m->share_bp > 0) { /* until its next part */
-            uint64_t part = rules->back_us / MACHINE_BACK_STEPS;
-
-            return part == 0 ? 0 : (m->served_us / part + 1) * part;
-        }
-        return rules->back_drain_us;
-    default:
-        return CLOCK_NEVER;
-    }
-}
-
-/* Rolling back waits for no disk. */
-static enum machine_event due_back(const struct machine *m, const struct machine_sight *sight, bool over)
-{
-    if (m->share_bp > 0) {
-        return over || sight->usable == 0 ? MACHINE_BACK_STEP : MACHINE_NO_EVENT;
-    }
-    if (sight->leaving == 0) {
-        return MACHINE_DRAINED;
-    }
-    return over && !m->overdue ? MACHINE_DRAIN_DEADLINE : MACHINE_NO_EVENT;
-}
-
-enum machine_event machine_due(const struct machine *machine, const struct machine_rules *rules,
-                               const struct machine_sight *sight)
-{
-    bool over =
-        clock_runs(machine) && machine_served_us(machine, sight->now_us) >= machine_hold_us(machine, rules);
-
-    if (machine->phase == MIGRATION_ROLLING_BACK) {
-        enum machine_event back = due_back(machine, sight, over);
-
-        if (back != MACHINE_NO_EVENT) {
-            return back;
-        }
-    }
-    if (machine_is_open(machine) && machine->phase != MIGRATION_ROLLING_BACK &&
-        (sight->usable == 0) != machine->held) {
-        return machine->held ? MACHINE_TARGET_BACK : MACHINE_TARGET_LOST;
-    }
-    if (machine->detached) {
-        return sight->now_us >= machine->retry_us ? MACHINE_JOURNAL_RETRY : MACHINE_NO_EVENT;
-    }
-    if (machine->phase == MIGRATION_RAMPING && over) {
-        return MACHINE_STEP_DUE;
-    }
-    if (machine->phase == MIGRATION_DRAINING && !machine->held) {
-        return sight->leaving == 0         ? MACHINE_DRAINED
-               : over && !machine->overdue ? MACHINE_DRAIN_DEADLINE
-                                           : MACHINE_NO_EVENT;
-    }
-    return MACHINE_NO_EVENT;
-}
-
-uint64_t machine_wake_us(const struct machine *machine, const struct machine_rules *rules)
-{
-    uint64_t hold = machine_hold_us(machine, rules);
-    uint64_t wake = CLOCK_NEVER;
-
-    if (clock_runs(machine) && !machine->overdue &&
-        !(machine->detached && machine->phase != MIGRATION_ROLLING_BACK)) {
-        uint64_t left = hold > machine->served_us ? hold - machine->served_us : 0;
-
-        wake = left > CLOCK_NEVER - machine->mark_us ? CLOCK_NEVER : machine->mark_us + left;
-    }
-    return machine->detached && machine->retry_us < wake ? machine->retry_us : wake;
 }
 
 void machine_route(const struct machine *machine, uint32_t *active, uint32_t *target, uint32_t *share_bp)

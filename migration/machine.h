@@ -88,6 +88,7 @@ struct machine_input {
     uint32_t share_bp; /* SHARE: asked for. START: begin at the first step not below it */
     uint32_t target;   /* START and SHARE when no migration runs: the group to go to */
     size_t usable;     /* usable backends of the target (of the one meant, when none runs) */
+    bool waited;       /* STEP_DUE: something else than the hold held it up */
     bool plan_changed; /* RESTART: the plan is not the one that the record was made with */
 };
 
@@ -96,6 +97,8 @@ struct machine_sight {
     uint64_t now_us;
     size_t usable;    /* backends of the target */
     uint64_t leaving; /* open connections on the group that traffic leaves */
+    uint64_t samples; /* connections that the target has taken in the present step */
+    bool shut;        /* outside the hours in which the plan may advance */
 };
 
 /* In which order the effects of a change happen. */
@@ -146,6 +149,11 @@ uint64_t machine_wake_us(const struct machine *machine, const struct machine_rul
 bool machine_is_open(const struct machine *machine);
 /* Time of the present hold or drain that has been served by now. */
 uint64_t machine_served_us(const struct machine *machine, uint64_t now_us);
+/* The present step is one of the plan that waits for `resume`. */
+bool machine_is_manual(const struct machine *machine, const struct machine_rules *rules);
+/* The present step wants more connections than these before the next. */
+bool machine_wants_samples(const struct machine *machine, const struct machine_rules *rules,
+                           uint64_t samples);
 /* What is to be served of it; CLOCK_NEVER when nothing is. */
 uint64_t machine_hold_us(const struct machine *machine, const struct machine_rules *rules);
 /* What the routing must be: target ROUTING_NONE and share 0 when no migration is under way. */

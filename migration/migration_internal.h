@@ -8,12 +8,14 @@
  *   narrate.c     the words of events and of the status
  *   overrides.c   weights and operator states that outlive a restart
  *   drain.c       closes what is left on a group, at a pace
+ *   waits.c       hours and numbers that a step waits for
  *
  * Control thread only.
  */
 #ifndef MIGRATION_MIGRATION_INTERNAL_H
 #define MIGRATION_MIGRATION_INTERNAL_H
 
+#include "core/calendar.h"
 #include "core/random.h"
 #include "migration/journal.h"
 #include "migration/machine.h"
@@ -35,8 +37,9 @@ struct migration {
     struct migration_options options;
     uint64_t (*clock_us)(void *context); /* monotonic; tests put their own */
     void *clock_context;
-    struct event *timer; /* owned; NULL without a base */
-    struct plan *plan;   /* owned; NULL: none */
+    uint64_t (*wall_us)(void *context); /* for the hours of the plan; same context */
+    struct event *timer;                /* owned; NULL without a base */
+    struct plan *plan;                  /* owned; NULL: none */
     struct machine_rules rules;
     struct machine machine;
     char why[256];            /* reason of the last command, or of what stopped the plan */
@@ -47,6 +50,13 @@ struct migration {
     uint64_t progress_us;     /* when progress was last journaled */
     struct pace pace;         /* of closing connections at the end of a drain */
     struct random_state random;
+    struct calendar_window window; /* in which the plan may advance */
+    struct zone *zone;             /* owned; NULL: always */
+    bool shut;                     /* as of the last look: outside those hours */
+    bool held_up;                  /* the hold was served, and it waited for something else */
+    uint64_t samples;              /* as of the last look: connections to the target in this step */
+    uint64_t counted_from;         /* what the counters said when it began */
+    uint32_t counted_step, counted_number;
 };
 
 /* migration_create with a clock of the caller's and base possibly NULL (then nothing runs by itself:
@@ -101,6 +111,17 @@ uint64_t drain_wake_us(const struct migration *m, uint64_t now_us);
 bool drain_is_closing(const struct migration *m);
 /* Until the drain, or the fall of a gradual rollback, is over; CLOCK_NEVER when it waits for the clients. */
 uint64_t drain_left_us(const struct migration *m, uint64_t now_us);
+
+/* waits.c: reads the configuration's hours. */
+MUST_CHECK int waits_create(struct migration *m, struct err_text *err);
+/* Looks what the present step still waits for. */
+void waits_look(struct migration *m);
+/* Its hold is served and it waits for something else, as of the last look. */
+bool waits_any(const struct migration *m);
+/* Until the plan may advance again; 0: it may. */
+uint64_t waits_open_us(const struct migration *m);
+/* For what it waits. */
+void waits_narrate(const struct migration *m, char *out, size_t out_size);
 
 /* overrides.c: applies the weights and operator states of the journal that the configuration has not
  * overtaken. */

@@ -77,7 +77,11 @@ static void narrate_start(const struct migration *m, const struct machine *after
                  migration_group_name(m, after->target));
         return;
     }
-    clock_format_duration(plan_hold_us(m->plan, after->step), hold, sizeof(hold));
+    if (plan_is_manual(m->plan, after->step)) {
+        snprintf(hold, sizeof(hold), "as long as you say");
+    } else {
+        clock_format_duration(plan_hold_us(m->plan, after->step), hold, sizeof(hold));
+    }
     if (after->step < plan_steps(m->plan)) {
         units_format_share(plan_share_bp(m->plan, after->step + 1), next, sizeof(next));
     } else {
@@ -163,7 +167,9 @@ static void narrate_phase(const struct migration *m, const struct machine *befor
         break;
     case MIGRATION_PAUSED:
         snprintf(out, out_size, "%s at %s",
-                 event == MACHINE_STEP_DUE || event == MACHINE_SKIP ? "the plan is done: paused" : "paused",
+                 event == MACHINE_STEP_DUE && machine_is_manual(before, &m->rules) ? "waits for `resume`"
+                 : event == MACHINE_STEP_DUE || event == MACHINE_SKIP ? "the plan is done: paused"
+                                                                      : "paused",
                  share);
         break;
     case MIGRATION_DRAINING:
@@ -289,6 +295,8 @@ void narrate_reason(const struct migration *m, uint64_t now_us, char *out, size_
     } else if (s->phase == MIGRATION_PAUSED) {
         snprintf(out, out_size, "%s by %s%s%s", s->by_hand && s->step == 0 ? "share set" : "paused", m->actor,
                  m->why[0] == '\0' ? "" : ": ", m->why);
+    } else if (waits_any(m)) {
+        waits_narrate(m, out, out_size);
     } else if (s->phase == MIGRATION_DRAINING) {
         narrate_left(m, s->active, now_us, out, out_size);
     } else if (s->phase == MIGRATION_ROLLING_BACK) {

@@ -130,6 +130,16 @@ uint64_t plan_hold_us(const struct plan *plan, uint32_t step)
     return step == 0 || step > plan_steps(plan) ? 0 : plan->steps[step - 1].hold_us;
 }
 
+bool plan_is_manual(const struct plan *plan, uint32_t step)
+{
+    return plan_hold_us(plan, step) == CONFIG_HOLD_MANUAL;
+}
+
+uint64_t plan_min_samples(const struct plan *plan, uint32_t step)
+{
+    return step == 0 || step > plan_steps(plan) ? 0 : plan->steps[step - 1].min_samples;
+}
+
 uint32_t plan_step_at_least(const struct plan *plan, uint32_t share_bp)
 {
     return share_bp == 0 ? (plan_steps(plan) > 0 ? 1 : 0) : plan_step_above(plan, share_bp - 1);
@@ -179,6 +189,9 @@ uint32_t plan_fingerprint(const struct plan *plan)
     for (uint32_t step = 1; step <= plan_steps(plan); step++) {
         hash = fingerprint_add(hash, plan_share_bp(plan, step));
         hash = fingerprint_add(hash, plan_hold_us(plan, step));
+        if (plan_min_samples(plan, step) > 0) {
+            hash = fingerprint_add(hash, plan_min_samples(plan, step));
+        }
     }
     return hash;
 }

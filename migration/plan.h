@@ -8,6 +8,7 @@
 #include "core/config.h"
 #include "core/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,15 +29,20 @@ void plan_destroy(struct plan *plan);
 /* Steps count from 1, as operators count them; 0 and numbers past the last give 0. */
 uint32_t plan_steps(const struct plan *plan);
 uint32_t plan_share_bp(const struct plan *plan, uint32_t step);
+/* CLOCK_NEVER for a manual step. */
 uint64_t plan_hold_us(const struct plan *plan, uint32_t step);
+/* The step waits for `resume`. */
+bool plan_is_manual(const struct plan *plan, uint32_t step);
+/* Connections to the target in this step that are needed before the next. */
+uint64_t plan_min_samples(const struct plan *plan, uint32_t step);
 /* The first step whose share is not below (at_least) or is above share_bp; 0 when there is none. */
 uint32_t plan_step_at_least(const struct plan *plan, uint32_t share_bp);
 uint32_t plan_step_above(const struct plan *plan, uint32_t share_bp);
-/* All holds together: the fastest time from the start to the drain. */
+/* All holds together: the fastest time from the start to the drain; CLOCK_NEVER with a manual step. */
 uint64_t plan_total_us(const struct plan *plan);
 /* What is left of all holds when served_us of the hold of step are over; step 0: the whole plan. */
 uint64_t plan_left_us(const struct plan *plan, uint32_t step, uint64_t served_us);
-/* A checksum of all shares and holds: tells a plan that was edited from one that was not. */
+/* A checksum of all shares, holds and conditions: tells a plan that was edited from one that was not. */
 uint32_t plan_fingerprint(const struct plan *plan);
 
 #endif

@@ -2,17 +2,17 @@
  * Plays scenarios: text files that say what happens when, and what must be seen then. The real controller,
  * journal and routing run under a clock that jumps. One file a run:  scenario FILE.scn
  *
- *   plan 1% 5m, 25% 10m, 100% 10m     the steps; also "plan none", "plan ramp 1% 100% 30m exponential 10s"
- *   drain 10m [rate N] [wait] [idle] | rollback 30s|at-once [close] [timeout 1m]
- *   commit manual | groups 3 | health 2s (the interval; backends are then found up or down by "at
- * … up|down") at 5m COMMAND                     start, start to new, start from 5%, share 40%, pause, resume,
- * skip, abort, commit, weight new/b1 7, admin new/b1 maint at 5m refuse COMMAND: TEXT        the command is
- * refused, the refusal holds TEXT, nothing changed at 5m down|up GROUP               all its backends at 5m
- * open|close GROUP N          connections at 5m idle N: so many of the group left are idle at 5m kill |
- * restart              as kill -9, or in order; both start again at 5m journal full | works at 5m edit LINE
- * a plan, drain or commit line for after the next restart at 5m expect NAME VALUE           phase, share,
- * live, routed, step, steps, id, active, target, left, eta, closed, open, weight GROUP/B, admin GROUP/B;
- * "reason TEXT" and "event TEXT" look for TEXT
+ *   plan 1% 5m, 25% 10m 100, 100% manual     the steps, with the connections that one wants; also "plan
+ * none", "plan ramp 1% 100% 30m exponential 10s" drain 10m [rate N] [wait] [idle] | rollback 30s|at-once
+ * [close] [timeout 1m] hours 09:00-17:00 mon-fri UTC | wall 2026-01-31T17:00 commit manual | groups 3 |
+ * health 2s (the interval; backends are then found up or down by "at … up|down") at 5m COMMAND start, start
+ * to new, start from 5%, share 40%, pause, resume, skip, abort, commit, weight new/b1 7, admin new/b1 maint
+ * at 5m refuse COMMAND: TEXT        the command is refused, the refusal holds TEXT, nothing changed at 5m
+ * down|up GROUP               all its backends at 5m open|close GROUP N          connections at 5m idle N: so
+ * many of the group left are idle at 5m kill | restart              as kill -9, or in order; both start again
+ * at 5m journal full | works at 5m edit LINE a plan, drain or commit line for after the next restart at 5m
+ * expect NAME VALUE           phase, share, live, routed, step, steps, id, active, target, left, eta, closed,
+ * open, weight GROUP/B, admin GROUP/B; "reason TEXT" and "event TEXT" look for TEXT
  */
 #include "core/clock.h"
 #include "core/failpoint.h"
@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static const char *file;
 static unsigned line_number;
@@ -93,6 +94,32 @@ static struct backend *backend(const struct world *w, char *name)
     return found;
 }
 
+static uint64_t hold(const char *text)
+{
+    return strcmp(text, "manual") == 0 ? CONFIG_HOLD_MANUAL : duration(text);
+}
+
+/* 2026-01-31T17:00, in UTC: the wall clock now */
+static void set_wall(struct world *w, const char *text)
+{
+    struct tm tm = {0};
+
+    if (strptime(text, "%Y-%m-%dT%H:%M", &tm) == NULL) {
+        die("\"%s\" is no time", text);
+    }
+    w->wall_ahead_us = (uint64_t)timegm(&tm) * CLOCK_US_PER_S - w->now_us;
+}
+
+/* hours 09:00-17:00 mon-fri Europe/Berlin */
+static void read_hours(struct world *w, char *rest)
+{
+    snprintf(w->between, sizeof(w->between), "%s", word(&rest));
+    snprintf(w->weekdays, sizeof(w->weekdays), "%s", word(&rest));
+    snprintf(w->time_zone, sizeof(w->time_zone), "%s", word(&rest));
+    w->config.migration.between = w->between;
+    w->config.migration.weekdays = w->weekdays;
+}
+
 static void read_ramp(struct config_ramp *ramp, char *text)
 {
     ramp->present = true;
@@ -125,7 +152,8 @@ static void read_plan(struct world *w, char *text)
             die("too many steps");
         }
         next->share_bp = share(word(&step));
-        next->hold_us = duration(word(&step));
+        next->hold_us = hold(word(&step));
+        next->min_samples = strtoul(word(&step), NULL, 10);
     }
 }
 
@@ -174,6 +202,10 @@ static void configure(struct world *w, const char *what, char *rest)
         read_plan(w, rest);
     } else if (strcmp(what, "drain") == 0) {
         read_drain(&w->config.migration, rest);
+    } else if (strcmp(what, "hours") == 0) {
+        read_hours(w, rest);
+    } else if (strcmp(what, "wall") == 0) {
+        set_wall(w, rest);
     } else if (strcmp(what, "rollback") == 0) {
         read_rollback(&w->config.migration, rest);
     } else if (strcmp(what, "commit") == 0) {
@@ -403,6 +435,8 @@ static bool happen(struct world *w, const char *what, char *rest)
         }
     } else if (strcmp(what, "journal") == 0) {
         set_failpoint(strcmp(rest, "full") == 0 ? "journal-append:1+:enospc" : NULL);
+    } else if (strcmp(what, "wall") == 0) {
+        set_wall(w, rest);
     } else if (strcmp(what, "edit") == 0) {
         char *setting = word(&rest);
 

@@ -23,6 +23,13 @@ static uint64_t world_clock(void *context)
     return ((const struct world *)context)->now_us;
 }
 
+static uint64_t world_wall(void *context)
+{
+    const struct world *w = context;
+
+    return w->now_us + w->wall_ahead_us;
+}
+
 static void close_connections(void *context, const struct migration_close *what)
 {
     struct world *w = context;
@@ -57,6 +64,8 @@ void world_init(struct world *w)
     w->config.groups_len = 2;
     w->config.fallback = true;
     w->config.migration.steps = w->steps;
+    w->config.migration.time_zone = w->time_zone;
+    snprintf(w->time_zone, sizeof(w->time_zone), "UTC");
     w->config.migration.drain.timeout_us = 600 * CLOCK_US_PER_S;
     w->config.migration.drain.idle_after_us = 10 * CLOCK_US_PER_S;
     w->config.migration.rollback.timeout_us = 600 * CLOCK_US_PER_S;
@@ -100,6 +109,9 @@ int world_boot(struct world *w, struct err_text *err)
         options.routing = w->routing;
         options.journal = w->journal;
         rc = migration_create_with_clock(&options, world_clock, w, &w->migration, err);
+    }
+    if (rc == 0) {
+        w->migration->wall_us = world_wall;
     }
     return rc;
 }
@@ -155,6 +167,7 @@ void world_open(struct world *w, uint32_t group, size_t n)
                           &w->leases[group][w->leases_len[group]]) == 0,
              "open a connection");
         must(w->leases[group][w->leases_len[group]].group == group, "open a connection on that group");
+        lease_connected(&w->leases[group][w->leases_len[group]], 1000, w->now_us);
         w->leases_len[group]++;
     }
 }

@@ -22,6 +22,8 @@
 struct world {
     char dir[64];
     uint64_t now_us;
+    uint64_t wall_ahead_us; /* of now_us */
+    char between[16], weekdays[32], time_zone[64];
     struct config_service config; /* two backends a group; groups old, new (and spare when groups_len is 3) */
     struct config_group groups[WORLD_GROUPS];
     struct config_backend backends[WORLD_GROUPS][2];

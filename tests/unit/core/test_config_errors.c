@@ -295,6 +295,18 @@ static void test_migration(void **state)
                    "{ share = \"90%\"; hold = \"1s\"; } );"),
          "3: services.web.migration.steps[1]: share must rise from step to step: it was 50% before\n"
          "4: services.web.migration.steps[2]: the last step must have share \"100%\"\n"},
+        {MIGRATION("steps = ( { share = \"50%\"; hold = \"manaul\"; },\n{ share = \"100%\"; hold = "
+                   "\"manual\"; } );"),
+         "2: services.web.migration.steps[0].hold: \"manaul\" is not a duration such as \"500ms\", \"5s\", "
+         "\"10m\" or "
+         "\"1h\"\n"},
+        {MIGRATION("steps = ( { share = \"100%\"; hold = 0; } ); between = \"9-17\";\nweekdays = \"mo-fr\";\n"
+                   "time_zone = \"Europe/Nowhere\";"),
+         "2: services.web.migration: \"9-17\" is no span of a day: as \"09:00-17:00\" or \"22:00-06:00\"\n"
+         "3: services.web.migration: \"mo-fr\" are no weekdays: as \"mon-fri\" or \"mon,wed,sat-sun\"\n"
+         "4: services.web.migration: there is no time zone \"Europe/Nowhere\" in /usr/share/zoneinfo "
+         "(Debian: package "
+         "tzdata)\n"},
         {MIGRATION("steps = ( { share = \"50%\"; hold = 0; },\n{ share = \"100%\"; hold = 0; } );"),
          "2: services.web.migration.steps[0]: hold must be longer than 0: only the last step may end at "
          "once\n"},

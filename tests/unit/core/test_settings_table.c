@@ -95,7 +95,8 @@ static void test_defaults_fit(void **state)
         char expected[SETTINGS_VALUE_MAX];
         bool value = setting->type != SETTINGS_SECTION && setting->type != SETTINGS_LIST &&
                      !(setting->flags & SETTINGS_MANY);
-        bool has_default = setting->fallback || setting->from || setting->derive;
+        bool has_default = setting->fallback || setting->from || setting->derive ||
+                           (settings_is_text(setting) && setting->note); /* the note says what without */
         assert_true(!value || has_default != ((setting->flags & SETTINGS_REQUIRED) != 0));
         if (!setting->fallback) {
             continue;

@@ -1,3 +1,4 @@
+unit_test(calendar core shunt_core)
 unit_test(addr core shunt_core)
 unit_test(clock core shunt_core)
 unit_test(config core shunt_core)

@@ -64,8 +64,8 @@ static int make_fixture(void **state)
     static char b[] = "b";
 
     assert_non_null(f);
-    f->steps[0] = (struct config_step){2500, 30 * CLOCK_US_PER_MS};
-    f->steps[1] = (struct config_step){10000, 30 * CLOCK_US_PER_MS};
+    f->steps[0] = (struct config_step){.share_bp = 2500, .hold_us = 30 * CLOCK_US_PER_MS};
+    f->steps[1] = (struct config_step){.share_bp = 10000, .hold_us = 30 * CLOCK_US_PER_MS};
     f->backends[0] = f->backends[1] = (struct config_backend){.name = b, .weight = 1};
     f->groups[0] = (struct config_group){.name = old, .backends = &f->backends[0], .backends_len = 1};
     f->groups[1] = (struct config_group){.name = new, .backends = &f->backends[1], .backends_len = 1};

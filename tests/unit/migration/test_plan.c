@@ -12,7 +12,9 @@
 
 #define MINUTE (60 * CLOCK_US_PER_S)
 
-static struct config_step three[] = {{100, 5 * MINUTE}, {2500, 10 * MINUTE}, {10000, 10 * MINUTE}};
+static struct config_step three[] = {{.share_bp = 100, .hold_us = 5 * MINUTE},
+                                     {.share_bp = 2500, .hold_us = 10 * MINUTE},
+                                     {.share_bp = 10000, .hold_us = 10 * MINUTE}};
 
 static struct plan *compile(const struct config_migration *config)
 {
@@ -114,10 +116,12 @@ static void odd_ramps_stay_exact(void **state)
 
 static void what_does_not_rise_is_no_plan(void **state)
 {
-    struct config_step down[] = {{2500, MINUTE}, {1000, MINUTE}};
-    struct config_step twice[] = {{2500, MINUTE}, {2500, MINUTE}};
-    struct config_step over[] = {{10001, MINUTE}};
-    struct config_step zero[] = {{0, MINUTE}};
+    struct config_step down[] = {{.share_bp = 2500, .hold_us = MINUTE},
+                                 {.share_bp = 1000, .hold_us = MINUTE}};
+    struct config_step twice[] = {{.share_bp = 2500, .hold_us = MINUTE},
+                                  {.share_bp = 2500, .hold_us = MINUTE}};
+    struct config_step over[] = {{.share_bp = 10001, .hold_us = MINUTE}};
+    struct config_step zero[] = {{.share_bp = 0, .hold_us = MINUTE}};
     struct config_migration bad[] = {
         {.present = true, .steps = down, .steps_len = 2},
         {.present = true, .steps = twice, .steps_len = 2},

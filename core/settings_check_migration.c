@@ -1,0 +1,87 @@
+/*
+ * The rules between the settings of a migration: the order of steps, the ends of a ramp, texts that have a
+ * form of their own. Walks libconfig's tree beside the structs, because only the tree has lines. Any thread.
+ */
+#include "core/calendar.h"
+#include "core/settings_internal.h"
+#include "core/units.h"
+
+static void check_steps(struct settings_reader *reader, const config_setting_t *list,
+                        const struct config_migration *migration)
+{
+    uint32_t before_bp = 0;
+    size_t mark = settings_path_push(&reader->path, "steps");
+    for (size_t i = 0; i < migration->steps_len; i++) {
+        const config_setting_t *element = settings_element(list, i);
+        const config_setting_t *share = settings_good(element, "share");
+        const config_setting_t *hold = settings_good(element, "hold");
+        const struct config_step *step = &migration->steps[i];
+        bool last = i + 1 == migration->steps_len;
+        char before[32];
+        size_t inner = settings_path_push_index(&reader->path, i);
+        units_format_share(before_bp, before, sizeof before);
+        if (share && step->share_bp <= before_bp) {
+            settings_complain(reader, share, "share must rise from step to step: it was %s before", before);
+        } else if (share && last && step->share_bp != UNITS_BP_FULL) {
+            settings_complain(reader, share, "the last step must have share \"100%%\"");
+        }
+        if (hold && !last && step->hold_us == 0) {
+            settings_complain(reader, hold, "hold must be longer than 0: only the last step may end at once");
+        }
+        before_bp = share ? step->share_bp : before_bp;
+        settings_path_cut(&reader->path, inner);
+    }
+    settings_path_cut(&reader->path, mark);
+}
+
+static void check_ramp(struct settings_reader *reader, const config_setting_t *node,
+                       const struct config_ramp *ramp)
+{
+    const config_setting_t *from = settings_good(node, "from");
+    const config_setting_t *to = settings_good(node, "to");
+    const config_setting_t *tick = settings_good(node, "tick");
+    size_t mark = settings_path_push(&reader->path, "ramp");
+    if (to && ramp->to_bp != UNITS_BP_FULL) {
+        settings_complain(reader, to, "to must be \"100%%\": a migration ends with all on the new side");
+    } else if (from && ramp->from_bp >= ramp->to_bp) {
+        settings_complain(reader, from, "from must be below to");
+    }
+    if (tick && settings_good(node, "over") && ramp->tick_us > ramp->over_us) {
+        settings_complain(reader, tick, "tick must not be longer than over");
+    }
+    settings_path_cut(&reader->path, mark);
+}
+
+static void check_window(struct settings_reader *reader, const config_setting_t *node,
+                         const struct config_migration *migration)
+{
+    const config_setting_t *between = settings_good(node, "between");
+    const config_setting_t *weekdays = settings_good(node, "weekdays");
+    const config_setting_t *time_zone = settings_good(node, "time_zone");
+    struct calendar_window window;
+    struct zone *zone = NULL;
+    struct err_text err;
+    if (between && calendar_parse(migration->between, NULL, &window, &err) != ERR_OK) {
+        settings_complain(reader, between, "%s", err.text);
+    }
+    if (weekdays && calendar_parse(NULL, migration->weekdays, &window, &err) != ERR_OK) {
+        settings_complain(reader, weekdays, "%s", err.text);
+    }
+    if (time_zone && zone_load(migration->time_zone, &zone, &err) != ERR_OK) {
+        settings_complain(reader, time_zone, "%s", err.text);
+    }
+    zone_destroy(zone);
+}
+
+void settings_check_migration(struct settings_reader *reader, const config_setting_t *node,
+                              const struct config_migration *migration)
+{
+    const config_setting_t *steps = settings_good(node, "steps");
+    if (steps && (size_t)config_setting_length(steps) == migration->steps_len) {
+        check_steps(reader, steps, migration);
+    }
+    if (migration->ramp.present) {
+        check_ramp(reader, config_setting_get_member(node, "ramp"), &migration->ramp);
+    }
+    check_window(reader, node, migration);
+}
