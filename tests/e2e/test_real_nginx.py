@@ -134,16 +134,18 @@ def test_an_address_stays_on_its_side(web):
 def test_abort_in_the_middle(web, sides, client):
     old, new = sides
     shunt = web()
-    loads = [client(shunt.port(), *words, kind=Wrk) for words in (RECONNECT, ())]
+    kept = client(shunt.port(), kind=Wrk)
     moves.rises(old.requests, 1000, "requests on old")
     shunt.ctl("start", "web").ok()
     shunt.ctl("skip", "web").ok()
-    moves.rises(new.requests, 1000, "requests on new")
+    moves.rises(new.requests, 1000, "requests on new over kept connections")
+    reconnecting = client(shunt.port(), *RECONNECT, kind=Wrk)
+    moves.rises(lambda: shunt.backend("new")["connections"], 200, "connections to new")
     shunt.ctl("abort", "web", "reason", "just looking").ok()
     assert shunt.ctl("wait", "web", "60s", within=70).code == 3
     assert shunt.service()["active"] == "old"
     # Now it is new that is free.
     check_old_is_free(new, old)
-    reports = [load.report() for load in loads]
+    reports = [load.report() for load in (kept, reconnecting)]
     assert all(report["old"] and report["new"] for report in reports), reports
     moves.check_closed(shunt)

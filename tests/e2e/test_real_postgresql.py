@@ -97,17 +97,19 @@ def test_each_step_splits_exactly(database):
 def test_abort_in_the_middle(database, sides, repeat):
     old, new = sides
     shunt = database()
-    loads = [repeat(pgbench(shunt.port(), *words), transactions) for words in (["-C", "-t", 25], ["-T", 1])]
-    loads[0].more(1)
+    kept = repeat(pgbench(shunt.port(), "-T", 1), transactions)
+    wait_until(old.clients, "sessions on old", within=30)
     shunt.ctl("start", "web").ok()
     shunt.ctl("skip", "web").ok()
+    wait_until(new.clients, "kept sessions on new", within=30)
+    reconnecting = repeat(pgbench(shunt.port(), "-C", "-t", 25), transactions)
     moves.rises(new.sessions, 20, "sessions on new")
     shunt.ctl("abort", "web", "reason", "just looking").ok()
     assert shunt.ctl("wait", "web", "60s", within=70).code == 3
     assert shunt.service()["active"] == "old"
     # Now it is new that is free.
-    on_new = check_old_is_free(new, old, loads[0])
-    runs = [transactions(text) for load in loads for text in load.finish()]
+    on_new = check_old_is_free(new, old, reconnecting)
+    runs = [transactions(text) for load in (kept, reconnecting) for text in load.finish()]
     assert sum(runs) == on_new + old.rows() and on_new
     moves.check_closed(shunt)
 

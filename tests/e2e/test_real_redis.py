@@ -153,17 +153,19 @@ def test_each_step_splits_exactly(cache, sides):
 def test_abort_in_the_middle(cache, sides, client):
     old, new = sides
     shunt = cache()
-    loads = [client(shunt.port(), commands, kind=Counting) for commands in (1, KEPT_COMMANDS)]
+    kept = client(shunt.port(), KEPT_COMMANDS, kind=Counting)
     moves.rises(lambda: old.count("counting"), 200, "commands on old")
     shunt.ctl("start", "web").ok()
     shunt.ctl("skip", "web").ok()
-    moves.rises(lambda: new.count("counting"), 400, "commands on new")
+    moves.rises(lambda: new.count("counting"), 400, "commands on new over kept connections")
+    reconnecting = client(shunt.port(), 1, kind=Counting)
+    moves.rises(lambda: shunt.backend("new")["connections"], 100, "connections to new")
     shunt.ctl("abort", "web", "reason", "just looking").ok()
     assert shunt.ctl("wait", "web", "60s", within=70).code == 3
     assert shunt.service()["active"] == "old"
     # Now it is new that is free.
     on_new = check_old_is_free(new, old)
-    assert sum(load.report() for load in loads) == old.count("counting") + on_new
+    assert kept.report() + reconnecting.report() == old.count("counting") + on_new
     moves.check_closed(shunt)
 
 
