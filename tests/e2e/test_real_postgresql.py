@@ -68,7 +68,7 @@ def check_old_is_free(old, new, load):
     return rows
 
 
-@pytest.mark.parametrize("words", [["-C", "-t", 25], ["-T", 1]], ids=["reconnecting", "kept"])
+@pytest.mark.parametrize("words", [["-C", "-t", 25], ["-t", 150]], ids=["reconnecting", "kept"])
 def test_pgbench(database, sides, repeat, words):
     old, new = sides
     shunt = database()
@@ -97,7 +97,7 @@ def test_each_step_splits_exactly(database):
 def test_abort_in_the_middle(database, sides, repeat):
     old, new = sides
     shunt = database()
-    kept = repeat(pgbench(shunt.port(), "-T", 1), transactions)
+    kept = repeat(pgbench(shunt.port(), "-t", 150), transactions)
     wait_until(old.clients, "sessions on old", within=30)
     shunt.ctl("start", "web").ok()
     shunt.ctl("skip", "web").ok()

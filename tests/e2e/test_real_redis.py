@@ -118,7 +118,7 @@ def test_each_command_runs_once(cache, sides, client, commands):
 def test_redis_benchmark(cache, sides, repeat, keep):
     old, new = sides
     shunt = cache(moves.TIMED)
-    load = repeat(benchmark(shunt.port(), keep, 10000 if keep else 1000), check_benchmark)
+    load = repeat(benchmark(shunt.port(), keep, 5000 if keep else 500), check_benchmark)
     load.more(1)
     shunt.ctl("start", "web").ok()
     assert shunt.ctl("wait", "web", "60s", within=70).code == 0
