@@ -137,6 +137,18 @@ ssize_t stream_send(struct stream *stream, const void *bytes, size_t size)
     return write_failed(stream, errno);
 }
 
+/* splice(2) says 0 at an end, but also where urgent data stands in its way (tcp_splice_read); only a receive
+ * gets past that. */
+static ssize_t fill_nothing(struct stream *stream)
+{
+    char next;
+    ssize_t n = recv(stream->fd, &next, sizeof(next), MSG_PEEK);
+    if (n > 0) {
+        return STREAM_UNABLE;
+    }
+    return n == 0 ? read_end(stream) : read_failed(stream, errno);
+}
+
 ssize_t stream_fill(struct stream *stream, int pipe_fd, size_t size)
 {
     ssize_t n = splice(stream->fd, NULL, pipe_fd, NULL, size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
@@ -144,7 +156,7 @@ ssize_t stream_fill(struct stream *stream, int pipe_fd, size_t size)
         return n;
     }
     if (n == 0) {
-        return read_end(stream);
+        return fill_nothing(stream);
     }
     if (errno == EINVAL || errno == ENOSYS || errno == ENOMEM) {
         return STREAM_UNABLE;

@@ -20,7 +20,7 @@ struct event_base;
 #define STREAM_END 0       /* recv, fill: the peer has ended its direction */
 #define STREAM_AGAIN (-1)  /* nothing to be had now; the hint was cleared, an event will come */
 #define STREAM_FAILED (-2) /* reset or otherwise broken */
-#define STREAM_UNABLE (-3) /* fill: this socket cannot be spliced; copy */
+#define STREAM_UNABLE (-3) /* fill: this socket cannot be spliced, or not now; copy */
 
 struct stream {
     struct event event;   /* EV_READ | EV_WRITE | EV_CLOSED, edge-triggered, for the whole life */

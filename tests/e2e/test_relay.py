@@ -330,7 +330,22 @@ def test_one_byte_at_a_time_arrives(daemon, server):
         assert client.receive_all() == data
 
 
-def test_urgent_disorder_of_both_sides_at_once(daemon, server):
+@pytest.mark.parametrize("size", [100, 50_000, 500_000, 4 * MIB])
+def test_urgent_data_is_no_end(daemon, server, size):
+    """A byte sent as urgent may be lost, as between any two sockets, but nothing else is."""
+    seen = Seen()
+    shunt = daemon(service([server(lambda peer: seen.set(peer.receive_all())).address]))
+    with connect(shunt.port()) as client:
+        for part in (b"1", b"2", b"3"):
+            client.send(part * size)
+            client.sock.send(b"!", socket.MSG_OOB)
+        client.send(b"4" * size)
+        client.shut()
+        assert client.ended()
+    assert seen.get().replace(b"!", b"") == b"".join(part * size for part in (b"1", b"2", b"3", b"4"))
+
+
+def test_disorder_of_both_sides_at_once(daemon, server):
     """Both ends send 4 MiB before they read: buffers fill in both directions and empty again."""
     data, seen = pattern(4 * MIB), Seen()
 
