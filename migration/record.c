@@ -160,6 +160,7 @@ void record_restore(struct migration *m, bool *found, bool *plan_changed, char *
     check_groups(m, state, last.state, words, words_size);
     *found = true;
     *plan_changed = number_at(last.state, "plan") != plan_fingerprint(m->plan);
-    snprintf(m->why, sizeof(m->why), "%s", text_at(last.state, "why"));
-    snprintf(m->actor, sizeof(m->actor), "%s", text_at(last.state, "by"));
+    /* What the record gives as its reason no longer explains a state that was changed here. */
+    snprintf(m->why, sizeof(m->why), "%s", words[0] != '\0' ? words : text_at(last.state, "why"));
+    snprintf(m->actor, sizeof(m->actor), "%s", words[0] != '\0' ? "restart" : text_at(last.state, "by"));
 }

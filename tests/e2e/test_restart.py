@@ -1,7 +1,7 @@
 """kill -9 in every phase of a migration: the daemon comes back at the last durable step, never ahead of it."""
 import pytest
 from shunt.clients import connect, who
-from shunt.config import service, steps
+from shunt.config import group, service, steps
 from shunt.peers import named
 from shunt.waiting import stays, wait_until
 
@@ -154,3 +154,17 @@ def test_a_torn_last_line_is_cut(daemon, server):
     shunt.restart()
     now = shunt.service()
     assert [now[key] for key in KEPT] == [was[key] for key in KEPT]
+
+
+def test_the_target_is_gone_from_the_configuration(daemon, server):
+    old, new, third = (server(named(name)).address for name in ("old", "new", "third"))
+    shunt = daemon({**service([old], [new], migration=HOLD),
+                    "groups": [group("old", [old]), group("new", [new]), group("third", [third])]})
+    shunt.ctl("start", "web", "to", "third").ok()
+    shunt.ctl("pause", "web", "reason", "CHG-7").ok()
+    shunt.kill()
+    shunt.settings["services"] = [service([old], [new], migration=HOLD)]
+    shunt.restart()
+    assert shunt.phase() == "rolled-back"
+    assert "third" in shunt.service()["reason"], "the status says what happened"
+    assert {who(shunt.port()) for _ in range(8)} == {"old"}
