@@ -94,7 +94,8 @@ static const struct command table[COMMAND_COUNT] = {
             .changes = true,
             .args = {ARG_SERVICE},
             .summary = "ends the present hold and takes the next step now",
-            .help = "It does not wait for what the step still wants, be it time, connections or an hour of the day.\n",
+            .help = "It does not wait for what the step still wants, be it time, connections or an hour of "
+                    "the day.\n",
         },
     [COMMAND_ABORT] =
         {

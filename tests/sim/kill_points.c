@@ -108,7 +108,9 @@ static const struct {
 
 static void make_world(struct world *w)
 {
-    static const struct config_step steps[] = {{.share_bp = 100, .hold_us = 5 * MINUTE}, {.share_bp = 2500, .hold_us = 10 * MINUTE}, {.share_bp = 10000, .hold_us = 10 * MINUTE}};
+    static const struct config_step steps[] = {{.share_bp = 100, .hold_us = 5 * MINUTE},
+                                               {.share_bp = 2500, .hold_us = 10 * MINUTE},
+                                               {.share_bp = 10000, .hold_us = 10 * MINUTE}};
 
     world_init(w);
     memcpy(w->steps, steps, sizeof(steps));
