@@ -62,6 +62,8 @@ struct backend *backend_create(const struct routing_backend_spec *spec, uint32_t
     backend->backup = spec->backup;
     backend->state = BACKEND_UNKNOWN;
     backend->admin = BACKEND_READY;
+    backend->agent_admin = BACKEND_READY;
+    backend->agent_percent = 100;
     backend->workers = board->workers;
     backend->board = board;
     backend->slot = slot;
@@ -79,9 +81,16 @@ void backend_put(struct backend *backend)
     }
 }
 
+uint32_t backend_weight_effective(const struct backend *backend)
+{
+    uint64_t weight = ((uint64_t)backend->weight * backend->agent_percent + 99) / 100;
+    return weight < ROUTING_WEIGHT_MAX ? (uint32_t)weight : ROUTING_WEIGHT_MAX;
+}
+
 bool backend_usable(const struct backend *backend)
 {
-    return backend->state != BACKEND_DOWN && backend->admin == BACKEND_READY && backend->weight > 0;
+    return backend->state != BACKEND_DOWN && backend->admin == BACKEND_READY &&
+           backend->agent_admin == BACKEND_READY && backend_weight_effective(backend) > 0;
 }
 
 const char *backend_name(const struct backend *backend)
@@ -112,6 +121,16 @@ enum backend_admin backend_admin(const struct backend *backend)
 uint32_t backend_weight(const struct backend *backend)
 {
     return backend->weight;
+}
+
+enum backend_admin backend_agent_admin(const struct backend *backend)
+{
+    return backend->agent_admin;
+}
+
+uint32_t backend_agent_percent(const struct backend *backend)
+{
+    return backend->agent_percent;
 }
 
 bool backend_is_backup(const struct backend *backend)

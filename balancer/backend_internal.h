@@ -47,6 +47,8 @@ struct backend {
     bool backup;
     enum backend_state state;
     enum backend_admin admin;
+    enum backend_admin agent_admin; /* what the backend's agent asks for, beside the operator */
+    uint32_t agent_percent;         /* of the weight */
     unsigned workers;
     /* Fixed. */
     struct board *board; /* counted */
@@ -68,7 +70,10 @@ struct backend *backend_create(const struct routing_backend_spec *spec, uint32_t
                                uint32_t slot);
 /* Gives back one claim (the model's or a lease's); the last one frees. Any thread. */
 void backend_put(struct backend *backend);
-/* State, admin and weight let new connections in. */
+/* The weight that counts: the configured or the operator's, in the part that the agent says. A weight above 0
+ * becomes 0 only by 0 percent. */
+uint32_t backend_weight_effective(const struct backend *backend);
+/* State, admin, agent and weight let new connections in. */
 bool backend_usable(const struct backend *backend);
 
 #endif

@@ -305,3 +305,15 @@ void routing_set_weight(struct routing *routing, struct backend *backend, uint32
         touch_group(routing, backend->group);
     }
 }
+
+void routing_set_agent(struct routing *routing, struct backend *backend, enum backend_admin admin,
+                       uint32_t percent)
+{
+    bool was = backend_usable(backend);
+    uint32_t weight = backend_weight_effective(backend);
+    backend->agent_admin = admin;
+    backend->agent_percent = percent;
+    if (was != backend_usable(backend) || weight != backend_weight_effective(backend)) {
+        touch_group(routing, backend->group);
+    }
+}

@@ -108,6 +108,12 @@ void routing_set_state(struct routing *routing, struct backend *backend, enum ba
 void routing_set_admin(struct routing *routing, struct backend *backend, enum backend_admin admin);
 void routing_set_weight(struct routing *routing, struct backend *backend, uint32_t weight);
 
+/* What the backend's own agent asks for, beside state, admin and weight and never in their place: no new
+ * connections unless admin is READY, and percent (0 to 1000) of the weight. READY and 100 at the beginning.
+ */
+void routing_set_agent(struct routing *routing, struct backend *backend, enum backend_admin admin,
+                       uint32_t percent);
+
 /* Builds the view and puts it in force for the next pick on any worker. ERR_NOMEM: the old view stays, call
  * again. */
 MUST_CHECK int routing_publish(struct routing *routing, struct err_text *err);
@@ -119,6 +125,8 @@ uint32_t backend_group(const struct backend *backend);
 enum backend_state backend_state(const struct backend *backend);
 enum backend_admin backend_admin(const struct backend *backend);
 uint32_t backend_weight(const struct backend *backend);
+enum backend_admin backend_agent_admin(const struct backend *backend);
+uint32_t backend_agent_percent(const struct backend *backend);
 bool backend_is_backup(const struct backend *backend);
 uint64_t backend_open(const struct backend *backend);
 /* Sums the counters of all workers into out (cleared first). */

@@ -66,7 +66,7 @@ static int build_pool(const struct routing *routing, const struct model_group *g
     uint64_t weights = 0;
     for (uint32_t i = 0; i < group->backends_len; i++) {
         const struct backend *backend = group->backends[i];
-        weights += backend->weight;
+        weights += backend_weight_effective(backend);
         pool->len += backend_usable(backend) && backend->backup == (kind == VIEW_BACKUP);
     }
     pool->weight_reference = weights > group->weight_created ? weights : group->weight_created;
@@ -81,8 +81,10 @@ static int build_pool(const struct routing *routing, const struct model_group *g
     for (uint32_t i = 0; i < group->backends_len; i++) {
         struct backend *backend = group->backends[i];
         if (backend_usable(backend) && backend->backup == (kind == VIEW_BACKUP)) {
-            pool->members[n++] = (struct strategy_member){
-                .backend = backend, .slot = backend->slot, .weight = (uint16_t)backend->weight};
+            pool->members[n++] =
+                (struct strategy_member){.backend = backend,
+                                         .slot = backend->slot,
+                                         .weight = (uint16_t)backend_weight_effective(backend)};
         }
     }
     return pool->strategy->build != NULL ? pool->strategy->build(pool) : 0;

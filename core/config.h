@@ -21,7 +21,29 @@ enum config_balance {
     CONFIG_BALANCE_LEAST_CONNECTIONS,
     CONFIG_BALANCE_HASH
 };
-enum config_health_type { CONFIG_HEALTH_NONE, CONFIG_HEALTH_TCP };
+enum config_health_type {
+    CONFIG_HEALTH_NONE,
+    CONFIG_HEALTH_TCP,
+    CONFIG_HEALTH_SEND_EXPECT,
+    CONFIG_HEALTH_HTTP,
+    CONFIG_HEALTH_TLS,
+    CONFIG_HEALTH_REDIS,
+    CONFIG_HEALTH_POSTGRESQL,
+    CONFIG_HEALTH_MYSQL,
+    CONFIG_HEALTH_SMTP,
+    CONFIG_HEALTH_LDAP,
+    CONFIG_HEALTH_EXEC,
+    CONFIG_HEALTH_AGENT
+};
+/* What is taken for the state before the first check. AUTO: down for a group that a migration would move
+ * traffic to, unknown (which is usable) for any other. */
+enum config_initial { CONFIG_INITIAL_AUTO, CONFIG_INITIAL_UP, CONFIG_INITIAL_DOWN };
+enum config_redis_role { CONFIG_REDIS_ANY, CONFIG_REDIS_MASTER, CONFIG_REDIS_REPLICA };
+enum config_postgresql_role {
+    CONFIG_POSTGRESQL_ANY,
+    CONFIG_POSTGRESQL_READ_WRITE,
+    CONFIG_POSTGRESQL_STANDBY
+};
 enum config_ramp_shape { CONFIG_RAMP_LINEAR, CONFIG_RAMP_EXPONENTIAL };
 enum config_commit { CONFIG_COMMIT_AUTO, CONFIG_COMMIT_MANUAL };
 enum config_drain_end { CONFIG_DRAIN_CLOSE, CONFIG_DRAIN_WAIT };
@@ -36,11 +58,63 @@ struct config_backend {
     unsigned line; /* where it stands in the file */
 };
 
+struct config_health_step {
+    char *send, *expect; /* with the escapes of core/bytes.h; NULL: nothing of the kind */
+};
+
+/* Texts are NULL where nothing was written and there is no default. */
 struct config_health {
     enum config_health_type type;
     uint64_t interval_us;
+    uint64_t fast_interval_us; /* while the state is about to change */
+    uint64_t down_interval_us; /* while the backend is down */
     uint64_t timeout_us;
     uint32_t rise, fall;
+    enum config_initial initial;
+    uint32_t port; /* 0: the backend's own */
+    struct {
+        bool present;
+        char *server_name, *ca_file;
+        bool verify;
+        uint64_t expiry_warning_us;
+    } tls;
+    struct {
+        bool present;
+        struct config_health_step *steps;
+        size_t steps_len;
+    } send_expect;
+    struct {
+        bool present;
+        char *method, *path, *host, *status, *body;
+    } http;
+    struct {
+        bool present;
+        char *user, *password_file;
+        enum config_redis_role role;
+    } redis;
+    struct {
+        bool present;
+        char *user, *password_file, *database;
+        enum config_postgresql_role role;
+    } postgresql;
+    struct {
+        bool present;
+        char *user, *password_file;
+    } mysql;
+    struct {
+        bool present;
+        char *hello;
+        bool starttls;
+    } smtp;
+    struct {
+        bool present;
+        char *bind_dn, *password_file;
+    } ldap;
+    struct {
+        bool present;
+        char **command;
+        size_t command_len;
+    } exec;
 };
 
 struct config_group {

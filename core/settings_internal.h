@@ -33,6 +33,7 @@ enum settings_flag {
     SETTINGS_REQUIRED = 1, /* must be there when its section is */
     SETTINGS_MANY = 2,     /* a list of such values: char ** and length */
     SETTINGS_UNIQUE = 4,   /* differs between the elements of its list */
+    SETTINGS_BYTES = 16,   /* a text that may hold control bytes and the escapes of core/bytes.h */
     SETTINGS_RELOAD = 8    /* nothing is built from it at the start, so a reload may change it in place */
 };
 
@@ -190,5 +191,8 @@ void settings_check(struct settings_reader *reader, const config_setting_t *root
 /* The part for a service's migration section, which was written. The reader stands at it. */
 void settings_check_migration(struct settings_reader *reader, const config_setting_t *node,
                               const struct config_migration *migration);
+/* The part for one group's health section (settings_check_health.c). The reader stands at the group. */
+void settings_check_health(struct settings_reader *reader, const config_setting_t *group_node,
+                           const struct config_group *group);
 
 #endif

@@ -1,7 +1,8 @@
 /*
  * The one table of all settings: path, type, range, default, text. Reading, checking, `show settings` and
  * docs/settings.md are made from it. Constant; any thread. The rules between settings are in
- * settings_check.c. The migration section's lines: settings_table_migration.h.
+ * settings_check.c and settings_check_health.c. The lines of the health and migration sections:
+ * settings_table_health.h, settings_table_migration.h.
  */
 #include "core/settings_internal.h"
 #include "core/units.h"
@@ -32,7 +33,12 @@ static const char *const format_words[] = {"logfmt", "json", NULL};
 static const char *const assign_words[] = {"connection", "client", NULL};
 static const char *const balance_words[] = {"round-robin",       "weighted", "least-latency",
                                             "least-connections", "hash",     NULL};
-static const char *const health_words[] = {"none", "tcp", NULL};
+static const char *const health_words[] = {"none",  "tcp",        "send-expect", "http", "tls",
+                                           "redis", "postgresql", "mysql",       "smtp", "ldap",
+                                           "exec",  "agent",      NULL};
+static const char *const initial_words[] = {"auto", "up", "down", NULL};
+static const char *const redis_words[] = {"any", "master", "replica", NULL};
+static const char *const postgresql_words[] = {"any", "read-write", "standby", NULL};
 static const char *const shape_words[] = {"linear", "exponential", NULL};
 static const char *const commit_words[] = {"auto", "manual", NULL};
 static const char *const hold_words[] = {"manual", NULL};
@@ -53,6 +59,12 @@ static uint64_t default_tick_us(const void *element)
 static uint64_t default_back_timeout_us(const void *element)
 {
     return ((const struct config_service *)element)->migration.drain.timeout_us;
+}
+
+/* Without further words a check keeps one pace. */
+static uint64_t default_fast_us(const void *element)
+{
+    return ((const struct config_group *)element)->health.interval_us;
 }
 
 static const struct setting list[] = {
@@ -223,41 +235,7 @@ static const struct setting list[] = {
      .text =
          "How a backend of the group is chosen: in turn, in turn by weight, by response time and load, by "
          "open connections, or by a consistent hash of the client's address."},
-    {.path = "services.groups.health",
-     .type = SETTINGS_SECTION,
-     .text = "Checks of the group's backends. A backend that is down takes no new connections."},
-    {.path = "services.groups.health.type",
-     .type = SETTINGS_WORD,
-     AT(struct config_group, health.type),
-     .words = health_words,
-     .fallback = "tcp",
-     .absent = "none",
-     .note = "\"tcp\"; \"none\" without a health section",
-     .text = "`tcp`: a connection must be accepted. `none`: no checks."},
-    {.path = "services.groups.health.interval",
-     .type = SETTINGS_DURATION,
-     AT(struct config_group, health.interval_us),
-     RANGE(10 * MILLISECOND, DAY),
-     .fallback = "2s",
-     .text = "Time between two checks of a backend."},
-    {.path = "services.groups.health.timeout",
-     .type = SETTINGS_DURATION,
-     AT(struct config_group, health.timeout_us),
-     RANGE(MILLISECOND, HOUR),
-     .fallback = "1s",
-     .text = "A check that takes longer has failed."},
-    {.path = "services.groups.health.rise",
-     .type = SETTINGS_COUNT,
-     AT(struct config_group, health.rise),
-     RANGE(1, 1000),
-     .fallback = "2",
-     .text = "Checks in a row that must pass before a backend that is down is up."},
-    {.path = "services.groups.health.fall",
-     .type = SETTINGS_COUNT,
-     AT(struct config_group, health.fall),
-     RANGE(1, 1000),
-     .fallback = "3",
-     .text = "Checks in a row that must fail before a backend that is up is down."},
+#include "core/settings_table_health.h"
     {.path = "services.groups.backends",
      .type = SETTINGS_LIST,
      .flags = SETTINGS_REQUIRED,

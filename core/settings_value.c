@@ -274,7 +274,7 @@ int settings_text_make(const struct setting *setting, const char *text, const ch
     size_t len = strlen(text);
     uint64_t word = 0;
     int rc = ERR_OK;
-    for (size_t i = 0; i < len; i++) {
+    for (size_t i = 0; i < len && !(setting->flags & SETTINGS_BYTES); i++) {
         if ((unsigned char)text[i] < ' ' || text[i] == 0x7f) {
             return refuse(why, "must not contain control characters");
         }
@@ -349,7 +349,11 @@ static void format_text(const char *text, char *out, size_t out_size)
 {
     size_t len = 0;
     out[len++] = '"';
-    for (; *text && len + 4 < out_size; text++) {
+    for (; *text && len + 7 < out_size; text++) {
+        if ((unsigned char)*text < ' ' || *text == 0x7f) {
+            len += (size_t)snprintf(out + len, out_size - len, "\\x%02x", (unsigned char)*text);
+            continue;
+        }
         if (*text == '"' || *text == '\\') {
             out[len++] = '\\';
         }

@@ -6,8 +6,9 @@
 #include "health/health.h"
 
 #include "core/clock.h"
-#include "health/probe_internal.h"
-#include "health/verdict.h"
+#include "core/siphash.h"
+#include "health/cadence.h"
+#include "health/health_internal.h"
 
 #include <assert.h>
 #include <event2/event.h>
@@ -18,44 +19,6 @@
 /* First checks are made within this time, so that a start soon knows where it stands. */
 #define FIRST_WITHIN_US (500 * CLOCK_US_PER_MS)
 #define PUBLISH_AGAIN_US (100 * CLOCK_US_PER_MS)
-
-struct check {
-    struct health *health;              /* borrowed: the owner */
-    struct backend *backend;            /* borrowed from the routing */
-    const struct config_health *config; /* borrowed */
-    const struct probe_type *type;
-    struct probe *probe; /* owned */
-    struct event *timer; /* owned */
-    uint64_t due_us;     /* when the next check is to start */
-    uint64_t phase_us;   /* its place within the interval */
-    uint64_t started_us;
-    struct verdict verdict;
-    struct health_result last;
-};
-
-struct health {
-    struct event_base *base;     /* borrowed */
-    struct routing *routing;     /* borrowed */
-    struct events_ring *events;  /* borrowed */
-    struct event *publish_event; /* owned; active: states changed in this loop turn */
-    uint64_t skipped;
-    bool short_of; /* the last check was skipped; said once */
-    size_t checks_len;
-    struct check checks[];
-};
-
-/* A later protocol adds its file and its line here. */
-static const struct probe_type *const probe_types[] = {&probe_tcp};
-
-static const struct probe_type *find_type(enum config_health_type type)
-{
-    for (size_t i = 0; i < sizeof(probe_types) / sizeof(probe_types[0]); i++) {
-        if (probe_types[i]->type == type) {
-            return probe_types[i];
-        }
-    }
-    return NULL;
-}
 
 static struct timeval timeval_of(uint64_t us)
 {
@@ -72,20 +35,9 @@ static void arm(struct check *check, uint64_t now_us)
     }
 }
 
-/* The next start keeps the pace; what was missed (a check longer than the interval) is left out. */
 static void schedule_next(struct check *check, uint64_t now_us)
 {
-    uint64_t interval = check->config->interval_us;
-    if (check->last.checks == 1 && check->phase_us > 0) {
-        /* From the crowded first round to its own place: half to one and a half intervals later. */
-        check->due_us += check->phase_us >= interval / 2 ? check->phase_us : check->phase_us + interval;
-        check->phase_us = 0;
-    } else {
-        check->due_us += interval;
-    }
-    if (check->due_us < now_us) {
-        check->due_us += (now_us - check->due_us + interval - 1) / interval * interval;
-    }
+    check->due_us = cadence_next(&check->cadence, check->config, &check->verdict, check->due_us, now_us);
     arm(check, now_us);
 }
 
@@ -146,58 +98,132 @@ static void note_skipped(struct health *health, const char *reason)
     }
 }
 
-static void on_done(void *context, enum probe_outcome outcome, const char *reason)
+static void remember(struct check *check, const struct probe_result *result, uint64_t now_us)
+{
+    struct health_result *last = &check->last;
+    last->checks++;
+    last->passed = result->outcome == PROBE_PASSED;
+    last->wall_us = clock_wall_us();
+    last->duration_us = now_us - check->started_us;
+    (void)snprintf(last->reason, sizeof(last->reason), "%s", result->reason);
+}
+
+static void tell_warning(struct check *check, const struct probe_result *result)
+{
+    const struct health *health = check->health;
+    if (result->warning && !check->warned) {
+        events_add(health->events, clock_wall_us(), EVENTS_WARN, routing_service(health->routing), "health",
+                   "health", result->reason, "%s/%s: %s",
+                   routing_group_name(health->routing, backend_group(check->backend)),
+                   backend_name(check->backend), result->reason);
+    }
+    check->warned = result->warning;
+}
+
+static void judge(struct check *check, const struct probe_result *result, bool first)
+{
+    const struct health *health = check->health;
+    bool passed = result->outcome == PROBE_PASSED;
+    if (verdict_step(&check->verdict, passed, check->config->rise, check->config->fall)) {
+        routing_set_state(health->routing, check->backend, check->verdict.state);
+        tell_transition(check, result->reason, first);
+        event_active(health->publish_event, EV_TIMEOUT, 0);
+    }
+}
+
+static void on_done(void *context, const struct probe_result *result)
 {
     struct check *check = context;
     struct health *health = check->health;
     uint64_t now_us = clock_mono_us();
-    if (outcome == PROBE_SKIPPED) {
-        note_skipped(health, reason);
+    if (result->outcome == PROBE_SKIPPED) {
+        note_skipped(health, result->reason);
         schedule_next(check, now_us);
         return;
     }
     health->short_of = false;
-    struct health_result *last = &check->last;
-    bool first = last->checks == 0;
-    last->checks++;
-    last->passed = outcome == PROBE_PASSED;
-    last->wall_us = clock_wall_us();
-    last->duration_us = now_us - check->started_us;
-    (void)snprintf(last->reason, sizeof(last->reason), "%s", reason);
-    if (verdict_step(&check->verdict, last->passed, check->config->rise, check->config->fall)) {
-        routing_set_state(health->routing, check->backend, check->verdict.state);
-        tell_transition(check, reason, first);
-        event_active(health->publish_event, EV_TIMEOUT, 0);
+    bool first = check->last.checks == 0;
+    remember(check, result, now_us);
+    if (check->config->type == CONFIG_HEALTH_AGENT) {
+        health_apply_agent(check, result);
+    } else {
+        judge(check, result, first);
     }
+    tell_warning(check, result);
     schedule_next(check, now_us);
 }
 
-static int fill_check(struct health *health, struct check *check, const struct config_health *config,
-                      const struct probe_type *type, struct backend *backend)
+void health_fill_spec(const struct check *check, struct probe_spec *spec)
 {
-    *check = (struct check){.health = health, .backend = backend, .config = config, .type = type};
-    verdict_init(&check->verdict);
-    assert(config->interval_us > 0); /* the configuration's range */
-    struct probe_spec spec = {.base = health->base,
-                              .address = *backend_address(backend),
-                              .timeout_us = config->timeout_us,
-                              .done = on_done,
-                              .context = check};
-    check->timer = evtimer_new(health->base, on_timer, check);
-    return check->timer != NULL ? type->create(&spec, &check->probe) : ERR_NOMEM;
+    const struct health *health = check->health;
+    *spec = (struct probe_spec){
+        .base = health->base,
+        .means = check->means,
+        .address = *backend_address(check->backend),
+        .service = routing_service(health->routing),
+        .group = routing_group_name(health->routing, backend_group(check->backend)),
+        .backend = backend_name(check->backend),
+        .timeout_us = check->config->timeout_us,
+    };
+    uint16_t port = htons((uint16_t)check->config->port);
+    if (port != 0 && spec->address.sa.sa_family == AF_INET) {
+        spec->address.in.sin_port = port;
+    } else if (port != 0 && spec->address.sa.sa_family == AF_INET6) {
+        spec->address.in6.sin6_port = port;
+    }
 }
 
-/* Spreads the first checks over a short while and gives each its place within the interval. */
+/* What is taken for the state until the first check. A group that a migration would move traffic to must
+ * prove itself first; one that it is moving traffic to right now (after a restart) goes on as it was. */
+static enum backend_state initial_state(const struct health *health, const struct config_service *config,
+                                        const struct config_health *group_config, uint32_t group)
+{
+    bool target = config->migration.present && routing_active(health->routing) != group &&
+                  routing_target(health->routing) != group;
+    switch (group_config->initial) {
+    case CONFIG_INITIAL_UP:
+        return BACKEND_UP;
+    case CONFIG_INITIAL_DOWN:
+        return BACKEND_DOWN;
+    case CONFIG_INITIAL_AUTO:
+        break;
+    }
+    /* An agent may never say a word of its own accord: it must not be waited for. */
+    return target && group_config->type != CONFIG_HEALTH_AGENT ? BACKEND_DOWN : BACKEND_UNKNOWN;
+}
+
+static int fill_check(struct health *health, struct check *check, const struct probe_means *means,
+                      struct backend *backend)
+{
+    *check = (struct check){
+        .health = health, .backend = backend, .config = means->config, .means = means, .agent_weight = 100};
+    check->type = probe_find(means->config->type);
+    verdict_init(&check->verdict);
+    assert(means->config->interval_us > 0); /* the configuration's range */
+    struct probe_spec spec;
+    health_fill_spec(check, &spec);
+    spec.done = on_done;
+    spec.context = check;
+    check->timer = evtimer_new(health->base, on_timer, check);
+    return check->timer != NULL ? check->type->create(&spec, &check->probe) : ERR_NOMEM;
+}
+
+/* Spreads the first checks over a short while and gives each its place within the interval: evenly within the
+ * service, from where its name puts it among the other services. */
 static void start_checks(struct health *health)
 {
+    static const struct siphash_key key = {0, 0};
     uint64_t now_us = clock_mono_us();
+    const char *service = routing_service(health->routing);
+    uint64_t turn = siphash(&key, service, strlen(service));
     for (size_t i = 0; i < health->checks_len; i++) {
         struct check *check = &health->checks[i];
         uint64_t interval = check->config->interval_us;
         uint64_t within = interval < FIRST_WITHIN_US ? 0 : FIRST_WITHIN_US;
         uint64_t first_us = within * i / health->checks_len;
+        uint64_t place_us = (turn % interval + interval * i / health->checks_len) % interval;
         check->due_us = now_us + first_us;
-        check->phase_us = interval * i / health->checks_len - (within > 0 ? first_us : 0);
+        cadence_init(&check->cadence, (place_us + interval - first_us % interval) % interval);
         arm(check, now_us);
     }
 }
@@ -210,6 +236,32 @@ static const struct config_group *find_config(const struct config_service *confi
         }
     }
     return NULL;
+}
+
+/* The checks of one group. */
+static int create_group(struct health *health, const struct config_service *config, uint32_t group,
+                        struct err_text *err)
+{
+    struct routing *routing = health->routing;
+    const struct config_group *group_config = find_config(config, routing_group_name(routing, group));
+    if (group_config == NULL || group_config->health.type == CONFIG_HEALTH_NONE) {
+        return 0;
+    }
+    struct probe_means *means = &health->means[group];
+    int rc = probe_means_create(&group_config->health, means, err);
+    if (rc != 0) {
+        return rc;
+    }
+    enum backend_state initial = initial_state(health, config, &group_config->health, group);
+    for (size_t i = 0; i < routing_backends(routing, group); i++) {
+        struct check *check = &health->checks[health->checks_len++];
+        rc = fill_check(health, check, means, routing_backend_at(routing, group, i));
+        if (rc != 0) {
+            return err_set(err, rc, "no memory for health checks");
+        }
+        routing_set_state(routing, check->backend, initial);
+    }
+    return 0;
 }
 
 int health_create(struct event_base *base, struct routing *routing, const struct config_service *config,
@@ -226,19 +278,20 @@ int health_create(struct event_base *base, struct routing *routing, const struct
     health->base = base;
     health->routing = routing;
     health->events = events;
+    health->means_len = routing_groups(routing);
+    health->means = calloc(health->means_len + 1, sizeof(*health->means));
     health->publish_event = evtimer_new(base, on_publish, health);
-    int rc = health->publish_event != NULL ? 0 : ERR_NOMEM;
-    for (size_t g = 0; rc == 0 && g < routing_groups(routing); g++) {
-        const struct config_group *group = find_config(config, routing_group_name(routing, g));
-        const struct probe_type *type = group != NULL ? find_type(group->health.type) : NULL;
-        for (size_t i = 0; rc == 0 && type != NULL && i < routing_backends(routing, g); i++) {
-            rc = fill_check(health, &health->checks[health->checks_len++], &group->health, type,
-                            routing_backend_at(routing, g, i));
-        }
+    struct err_text why = {"no memory for health checks"};
+    int rc = health->publish_event != NULL && health->means != NULL ? 0 : ERR_NOMEM;
+    for (uint32_t g = 0; rc == 0 && g < health->means_len; g++) {
+        rc = create_group(health, config, g, &why);
+    }
+    if (rc == 0) {
+        rc = routing_publish(routing, &why);
     }
     if (rc != 0) {
         health_destroy(health);
-        return err_set(err, rc, "%s: no memory for health checks", routing_service(routing));
+        return err_set(err, rc, "service \"%s\": %s", routing_service(routing), why.text);
     }
     start_checks(health);
     *out = health;
@@ -262,7 +315,21 @@ void health_destroy(struct health *health)
     if (health->publish_event != NULL) {
         event_free(health->publish_event);
     }
+    for (size_t g = 0; health->means != NULL && g < health->means_len; g++) {
+        probe_means_destroy(&health->means[g]);
+    }
+    free(health->means);
     free(health);
+}
+
+struct check *health_find(struct health *health, const struct backend *backend)
+{
+    for (size_t i = 0; i < health->checks_len; i++) {
+        if (health->checks[i].backend == backend) {
+            return &health->checks[i];
+        }
+    }
+    return NULL;
 }
 
 int health_last(const struct health *health, const struct backend *backend, struct health_result *out)

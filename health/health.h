@@ -22,13 +22,15 @@ struct health_result {
     bool passed;
     uint64_t wall_us; /* when it ended */
     uint64_t duration_us;
-    char reason[96]; /* "connected", "connection refused", "timed out after 1s" */
+    char reason[160]; /* "connected", "connection refused", "timed out after 1s" */
 };
 
 /*
  * Starts the checks of every group whose health.type is not "none". base, routing, config (the service's
  * part) and events are borrowed and must outlive it. The first checks are spread over half a second (at once
- * when the interval is shorter), the later ones over the interval.
+ * when the interval is shorter), the later ones over the interval. Reads the files with passwords and
+ * certificates. Sets and publishes the state of each backend before its first check. Errors: ERR_NOMEM;
+ * ERR_SYSTEM, ERR_INVALID (a file that cannot be read, or not be used).
  */
 MUST_CHECK int health_create(struct event_base *base, struct routing *routing,
                              const struct config_service *config, struct events_ring *events,
@@ -41,5 +43,23 @@ MUST_CHECK int health_last(const struct health *health, const struct backend *ba
 /* Checks that were not made because we ran short of descriptors or memory ourselves. They say nothing
  * of a backend and count neither for nor against it. */
 uint64_t health_skipped(const struct health *health);
+
+/* ---- a check by hand */
+
+struct health_trial;
+
+/* How it went. reason is borrowed for the call. */
+typedef void health_trial_fn(void *context, bool passed, const char *reason, uint64_t duration_us);
+
+/*
+ * Checks a backend now, beside its schedule and without weight in its verdict. lines, when set, is called for
+ * each piece of the exchange as one printable line ("> PING\\r\\n"); secrets are masked. done is called once,
+ * from the loop; health_trial_destroy must follow (from within done too) and cancels when it comes before.
+ * ERR_NOT_FOUND when the backend has no check; ERR_NOMEM.
+ */
+MUST_CHECK int health_try(struct health *health, const struct backend *backend, health_trial_fn *done,
+                          void (*line)(void *context, const char *text), void *context,
+                          struct health_trial **out);
+void health_trial_destroy(struct health_trial *trial);
 
 #endif

@@ -174,8 +174,50 @@ static void test_words(void **state)
                                                  "or \"error\"\n"},
         {SERVICE("assign = \"clients\";"), "2: services.web.assign: \"clients\" is not known (did you mean "
                                            "\"client\"?); it must be \"connection\" or \"client\"\n"},
-        {GROUP("health = { type = \"quantum\"; };"), "2: services.web.groups.old.health.type: \"quantum\" is "
-                                                     "not known; it must be \"none\" or \"tcp\"\n"},
+        {GROUP("health = { type = \"quantum\"; };"),
+         "2: services.web.groups.old.health.type: \"quantum\" is "
+         "not known; it must be \"none\", \"tcp\", \"send-expect\", \"http\", \"tls\", \"redis\", "
+         "\"postgresql\", \"mysql\", \"smtp\", \"ldap\", \"exec\" or \"agent\"\n"},
+    };
+    EXPECT(cases);
+}
+
+/* Health sections: what belongs to another type, what a type needs, texts with a form of their own. */
+static void test_health(void **state)
+{
+    (void)state;
+#define AT_HEALTH "2: services.web.groups.old.health"
+    static const struct error_case cases[] = {
+        {GROUP("health = { type = \"tcp\"; http = { path = \"/\"; }; };"),
+         AT_HEALTH ": \"http\" is for checks of another type than the one set here\n"},
+        {GROUP("health = { type = \"tcp\"; tls = { verify = false; }; };"),
+         AT_HEALTH ": a check of type \"tcp\" only connects: type \"tls\" makes the handshake\n"},
+        {GROUP("health = { type = \"exec\"; exec = { command = [ \"true\" ]; }; tls = {}; };"),
+         AT_HEALTH ": a check of this type has no connection of its own\n"},
+        {GROUP("health = { type = \"exec\"; };"),
+         AT_HEALTH ": type \"exec\" needs \"exec\" with a \"command\"\n"},
+        {GROUP("health = { type = \"exec\"; exec = {}; };"),
+         AT_HEALTH ".exec: required setting \"command\" is missing\n"},
+        {GROUP("health = { type = \"send-expect\"; };"),
+         AT_HEALTH ": type \"send-expect\" needs \"send_expect\" with \"steps\"\n"},
+        {GROUP("health = { type = \"send-expect\"; send_expect = { steps = ( {} ); }; };"),
+         AT_HEALTH ".steps[0]: needs \"send\" or \"expect\"\n"},
+        {GROUP(
+             "health = { type = \"send-expect\"; send_expect = { steps = ( { send = \"a\\\\q\"; } ); }; };"),
+         AT_HEALTH ".steps[0]: \"send\" has a backslash that stands for nothing: known are \\r \\n \\t \\0 "
+                   "\\xNN and \\\\\n"},
+        {GROUP("health = { type = \"http\"; http = { status = \"2xx\"; }; };"),
+         AT_HEALTH ": \"2xx\" is not a list of statuses such as \"200-399\" or \"200,204,301-303\"\n"},
+        {GROUP("health = { type = \"http\"; http = { path = \"x\"; host = \"a b\"; }; };"),
+         AT_HEALTH ": path must begin with \"/\"\n" AT_HEALTH ": \"host\" must not contain blanks\n"},
+        {GROUP("health = { type = \"redis\"; redis = { user = \"u\"; }; };"),
+         AT_HEALTH ": \"user\" needs \"password_file\"\n"},
+        {GROUP("health = { type = \"postgresql\"; postgresql = { role = \"standby\"; }; };"),
+         AT_HEALTH ": \"role\" needs \"user\"\n"},
+        {GROUP("health = { type = \"mysql\"; mysql = { password_file = \"/x\"; }; };"),
+         AT_HEALTH ": \"password_file\" needs \"user\"\n"},
+        {GROUP("health = { type = \"ldap\"; ldap = { bind_dn = \"cn=a\"; }; };"),
+         AT_HEALTH ": \"bind_dn\" needs \"password_file\"\n"},
     };
     EXPECT(cases);
 }
@@ -414,6 +456,7 @@ int main(void)
         cmocka_unit_test(test_units),
         cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_words),
+        cmocka_unit_test(test_health),
         cmocka_unit_test(test_missing),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_duplicates),

@@ -15,6 +15,7 @@ union any_element {
     struct config_group group;
     struct config_backend backend;
     struct config_step step;
+    struct config_health_step health_step;
 };
 
 static const struct setting *find(const char *path, size_t len)

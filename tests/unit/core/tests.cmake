@@ -1,5 +1,6 @@
 unit_test(calendar core shunt_core)
 unit_test(addr core shunt_core)
+unit_test(bytes core shunt_core)
 unit_test(clock core shunt_core)
 unit_test(config core shunt_core)
 unit_test(deadline core shunt_core)

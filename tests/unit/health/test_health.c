@@ -26,8 +26,15 @@ static void count_publish(void *context, void *ptr, void (*destroy)(void *ptr))
     destroy(ptr);
 }
 
-/* Group old is checked, group new is not; both have the same backends. */
-static void rig_open(struct rig *rig, const struct addr *addresses, size_t len)
+static const struct config_health tcp_checks = {.type = CONFIG_HEALTH_TCP,
+                                                .interval_us = 20 * CLOCK_US_PER_MS,
+                                                .timeout_us = CLOCK_US_PER_S,
+                                                .rise = 2,
+                                                .fall = 3};
+
+/* Group old is checked as given, group new is not; both have the same backends. */
+static void rig_open_for(struct rig *rig, const struct config_health *checks, const struct addr *addresses,
+                         size_t len)
 {
     memset(rig, 0, sizeof(*rig));
     static struct routing_backend_spec backends[MANY];
@@ -47,12 +54,7 @@ static void rig_open(struct rig *rig, const struct addr *addresses, size_t len)
                                 .groups_len = 2,
                                 .retire = count_publish,
                                 .retire_context = rig};
-    rig->groups[0] = (struct config_group){.name = old_name,
-                                           .health = {.type = CONFIG_HEALTH_TCP,
-                                                      .interval_us = 20 * CLOCK_US_PER_MS,
-                                                      .timeout_us = CLOCK_US_PER_S,
-                                                      .rise = 2,
-                                                      .fall = 3}};
+    rig->groups[0] = (struct config_group){.name = old_name, .health = *checks};
     rig->groups[1] = (struct config_group){.name = new_name, .health = {.type = CONFIG_HEALTH_NONE}};
     rig->config.groups = rig->groups;
     rig->config.groups_len = 2;
@@ -62,6 +64,11 @@ static void rig_open(struct rig *rig, const struct addr *addresses, size_t len)
     assert_int_equal(events_create(1000, &rig->events), 0);
     assert_int_equal(health_create(rig->base, rig->routing, &rig->config, rig->events, &rig->health, NULL),
                      0);
+}
+
+static void rig_open(struct rig *rig, const struct addr *addresses, size_t len)
+{
+    rig_open_for(rig, &tcp_checks, addresses, len);
 }
 
 static void rig_close(struct rig *rig)
@@ -105,7 +112,7 @@ static bool is_said(const struct rig *rig, const char *text)
     static struct events_entry entries[1000];
     size_t len = events_latest(rig->events, "web", entries, 1000);
     for (size_t i = 0; i < len; i++) {
-        assert_string_equal(entries[i].actor, "health");
+        assert_true(strcmp(entries[i].actor, "health") == 0 || strcmp(entries[i].actor, "agent") == 0);
         if (strcmp(entries[i].text, text) == 0) {
             return true;
         }
@@ -210,6 +217,211 @@ static void it_ends_while_checks_run(void **state)
     (void)close(fd);
 }
 
+static void the_state_before_the_first_check_is_as_set(void **state)
+{
+    (void)state;
+    struct addr address;
+    int fd = support_listen(&address, 128);
+    struct config_health checks = tcp_checks;
+    struct rig rig;
+    checks.initial = CONFIG_INITIAL_DOWN;
+    rig_open_for(&rig, &checks, &address, 1);
+    assert_int_equal(backend_state(backend_of(&rig, 0)), BACKEND_DOWN);
+    assert_int_equal(routing_usable(rig.routing, 0), 0);
+    /* One check is proof, whatever rise is. */
+    assert_true(support_until(rig.base, first_is_up, &rig));
+    assert_int_equal(last_of(&rig, 0).checks, 1);
+    rig_close(&rig);
+    checks.initial = CONFIG_INITIAL_UP;
+    rig_open_for(&rig, &checks, &address, 1);
+    assert_int_equal(backend_state(backend_of(&rig, 0)), BACKEND_UP);
+    rig_close(&rig);
+    rig_open(&rig, &address, 1);
+    assert_int_equal(backend_state(backend_of(&rig, 0)), BACKEND_UNKNOWN);
+    rig_close(&rig);
+    (void)close(fd);
+}
+
+/* Group old is checked; make the other one active, and old is what a migration would move traffic to. */
+static void the_target_of_a_migration_must_prove_itself(void **state)
+{
+    (void)state;
+    struct addr address;
+    int fd = support_bind(&address);
+    struct rig rig;
+    rig_open(&rig, &address, 1);
+    health_destroy(rig.health);
+    rig.config.migration.present = true;
+    routing_set_state(rig.routing, backend_of(&rig, 0), BACKEND_UNKNOWN);
+    assert_int_equal(health_create(rig.base, rig.routing, &rig.config, rig.events, &rig.health, NULL), 0);
+    assert_int_equal(backend_state(backend_of(&rig, 0)), BACKEND_UNKNOWN); /* it is active */
+    health_destroy(rig.health);
+    routing_set_active(rig.routing, 1);
+    assert_int_equal(health_create(rig.base, rig.routing, &rig.config, rig.events, &rig.health, NULL), 0);
+    assert_int_equal(backend_state(backend_of(&rig, 0)), BACKEND_DOWN);
+    health_destroy(rig.health);
+    /* Under way already, as after a restart: it goes on. */
+    routing_set_target(rig.routing, 0);
+    assert_int_equal(health_create(rig.base, rig.routing, &rig.config, rig.events, &rig.health, NULL), 0);
+    assert_int_equal(backend_state(backend_of(&rig, 0)), BACKEND_UNKNOWN);
+    rig_close(&rig);
+    (void)close(fd);
+}
+
+/* A server that says a line to each connection. */
+struct teller {
+    struct rig *rig;
+    int fd;
+    const char *line; /* NULL: takes no connections */
+    struct event *event;
+    bool (*reached)(const struct rig *rig);
+};
+
+static void on_tell(evutil_socket_t fd, short what, void *arg)
+{
+    struct teller *teller = arg;
+    (void)what;
+    int peer = accept4((int)fd, NULL, NULL, SOCK_CLOEXEC);
+    assert_true(peer >= 0);
+    if (teller->line != NULL) {
+        (void)send(peer, teller->line, strlen(teller->line), MSG_NOSIGNAL);
+    }
+    (void)close(peer);
+}
+
+static bool is_reached(void *context)
+{
+    const struct teller *teller = context;
+    return teller->reached(teller->rig);
+}
+
+static void tell(struct teller *teller, const char *line, bool (*reached)(const struct rig *rig))
+{
+    teller->line = line;
+    teller->reached = reached;
+    assert_true(support_until(teller->rig->base, is_reached, teller));
+}
+
+static bool has_half(const struct rig *rig)
+{
+    return backend_agent_percent(backend_of(rig, 0)) == 50 && backend_state(backend_of(rig, 0)) == BACKEND_UP;
+}
+
+static bool drains(const struct rig *rig)
+{
+    return backend_agent_admin(backend_of(rig, 0)) == BACKEND_DRAIN;
+}
+
+static bool is_silent(const struct rig *rig)
+{
+    return is_said(rig, "old/b0 agent gives no answer: its state stays as it is");
+}
+
+static bool is_ready(const struct rig *rig)
+{
+    return backend_agent_admin(backend_of(rig, 0)) == BACKEND_READY;
+}
+
+static bool is_down(const struct rig *rig)
+{
+    return backend_state(backend_of(rig, 0)) == BACKEND_DOWN;
+}
+
+static void an_agent_is_heard(void **state)
+{
+    (void)state;
+    struct addr address;
+    struct rig rig;
+    struct config_health checks = tcp_checks;
+    struct teller teller = {.rig = &rig, .fd = support_listen(&address, 128)};
+    checks.type = CONFIG_HEALTH_AGENT;
+    rig_open_for(&rig, &checks, &address, 1);
+    teller.event = event_new(rig.base, teller.fd, EV_READ | EV_PERSIST, on_tell, &teller);
+    assert_non_null(teller.event);
+    assert_int_equal(event_add(teller.event, NULL), 0);
+    tell(&teller, "50% up\n", has_half);
+    assert_int_equal(routing_usable(rig.routing, 0), 1);
+    tell(&teller, "drain\n", drains);
+    /* What the line did not name is as it was. */
+    assert_true(has_half(&rig));
+    assert_int_equal(routing_usable(rig.routing, 0), 0);
+    tell(&teller, NULL, is_silent);
+    assert_true(has_half(&rig) && drains(&rig));
+    /* The operator's word is not the agent's to change. */
+    routing_set_admin(rig.routing, backend_of(&rig, 0), BACKEND_MAINT);
+    tell(&teller, "ready 50%\n", is_ready);
+    assert_int_equal(backend_admin(backend_of(&rig, 0)), BACKEND_MAINT);
+    assert_int_equal(routing_usable(rig.routing, 0), 0);
+    routing_set_admin(rig.routing, backend_of(&rig, 0), BACKEND_READY);
+    assert_int_equal(routing_usable(rig.routing, 0), 1);
+    tell(&teller, "down#too hot\n", is_down);
+    event_free(teller.event);
+    rig_close(&rig);
+    (void)close(teller.fd);
+}
+
+struct tried {
+    bool done, passed;
+    char reason[160];
+    char lines[1024];
+};
+
+static void on_tried(void *context, bool passed, const char *reason, uint64_t duration_us)
+{
+    struct tried *tried = context;
+    assert_true(duration_us < SUPPORT_PATIENCE_US);
+    tried->done = true;
+    tried->passed = passed;
+    (void)snprintf(tried->reason, sizeof(tried->reason), "%s", reason);
+}
+
+static void on_line(void *context, const char *text)
+{
+    struct tried *tried = context;
+    size_t len = strlen(tried->lines);
+    (void)snprintf(tried->lines + len, sizeof(tried->lines) - len, "%s|", text);
+}
+
+static bool is_tried(void *context)
+{
+    return ((const struct tried *)context)->done;
+}
+
+static void a_check_by_hand_shows_the_exchange(void **state)
+{
+    (void)state;
+    struct addr address;
+    struct rig rig;
+    struct health_trial *trial = NULL;
+    struct tried tried = {.done = false};
+    struct config_health checks = tcp_checks;
+    struct teller teller = {.rig = &rig, .fd = support_listen(&address, 128), .line = "+PONG\r\n"};
+    checks.type = CONFIG_HEALTH_REDIS;
+    checks.interval_us = 3600 * CLOCK_US_PER_S;
+    rig_open_for(&rig, &checks, &address, 1);
+    teller.event = event_new(rig.base, teller.fd, EV_READ | EV_PERSIST, on_tell, &teller);
+    assert_non_null(teller.event);
+    assert_int_equal(event_add(teller.event, NULL), 0);
+    assert_int_equal(health_try(rig.health, backend_of(&rig, 0), on_tried, on_line, &tried, &trial), 0);
+    assert_false(tried.done);
+    assert_true(support_until(rig.base, is_tried, &tried));
+    assert_true(tried.passed);
+    assert_string_equal(tried.reason, "PONG");
+    assert_string_equal(tried.lines, "- connected|> *1\\r\\n$4\\r\\nPING\\r\\n|< +PONG\\r\\n|");
+    health_trial_destroy(trial);
+    assert_int_equal(
+        health_try(rig.health, routing_backend_at(rig.routing, 1, 0), on_tried, on_line, &tried, &trial),
+        ERR_NOT_FOUND);
+    /* Cancelled before it ends. */
+    tried.done = false;
+    assert_int_equal(health_try(rig.health, backend_of(&rig, 0), on_tried, NULL, &tried, &trial), 0);
+    health_trial_destroy(trial);
+    assert_false(tried.done);
+    event_free(teller.event);
+    rig_close(&rig);
+    (void)close(teller.fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -218,6 +430,10 @@ int main(void)
         cmocka_unit_test(many_changes_make_few_publishes),
         cmocka_unit_test(a_want_of_descriptors_takes_nobody_down),
         cmocka_unit_test(it_ends_while_checks_run),
+        cmocka_unit_test(the_state_before_the_first_check_is_as_set),
+        cmocka_unit_test(the_target_of_a_migration_must_prove_itself),
+        cmocka_unit_test(an_agent_is_heard),
+        cmocka_unit_test(a_check_by_hand_shows_the_exchange),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,3 +1,7 @@
 unit_test(verdict health shunt_health)
-unit_test(probe_tcp health shunt_health)
+unit_test(cadence health shunt_health)
+unit_test(agent health shunt_health)
+unit_test(scripts health shunt_health)
+unit_test(dialog health shunt_health)
+unit_test(exec health shunt_health)
 unit_test(health health shunt_health)

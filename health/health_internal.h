@@ -1,0 +1,55 @@
+/*
+ * What the files of the schedule share: health.c (when, and what follows), agent_apply.c (what follows from
+ * an agent's line), trial.c (a check by hand). Control thread.
+ */
+#ifndef HEALTH_HEALTH_INTERNAL_H
+#define HEALTH_HEALTH_INTERNAL_H
+
+#include "health/cadence.h"
+#include "health/health.h"
+#include "health/probe_internal.h"
+#include "health/verdict.h"
+
+#include <event2/event.h>
+
+struct check {
+    struct health *health;              /* borrowed: the owner */
+    struct backend *backend;            /* borrowed from the routing */
+    const struct config_health *config; /* borrowed */
+    const struct probe_means *means;    /* borrowed from the owner */
+    const struct probe_type *type;
+    struct probe *probe; /* owned */
+    struct event *timer; /* owned */
+    uint64_t due_us;     /* when the next check is to start */
+    uint64_t started_us;
+    struct cadence cadence;
+    struct verdict verdict;
+    struct health_result last;
+    bool warned; /* the last result had a warning */
+    /* What the agent said and nobody took back. */
+    bool agent_silent; /* the last time it did not answer */
+    enum backend_admin agent_admin;
+    uint32_t agent_weight; /* percent */
+};
+
+struct health {
+    struct event_base *base;     /* borrowed */
+    struct routing *routing;     /* borrowed */
+    struct events_ring *events;  /* borrowed */
+    struct event *publish_event; /* owned; active: states changed in this loop turn */
+    struct probe_means *means;   /* owned; one a group of the routing */
+    size_t means_len;
+    uint64_t skipped;
+    bool short_of; /* the last check was skipped; said once */
+    size_t checks_len;
+    struct check checks[];
+};
+
+/* NULL when the backend has no check. */
+struct check *health_find(struct health *health, const struct backend *backend);
+/* All of spec but done, trace and context. */
+void health_fill_spec(const struct check *check, struct probe_spec *spec);
+/* Takes what an agent said, or its silence, into account. */
+void health_apply_agent(struct check *check, const struct probe_result *result);
+
+#endif

@@ -1,0 +1,168 @@
+/*
+ * The LDAP probe (RFC 4511): a simple bind, anonymous without a name, whose answer must say success. Pure;
+ * control thread.
+ */
+#include "health/script_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* BER: tags of the messages used here. */
+#define TAG_INTEGER 0x02u
+#define TAG_OCTETS 0x04u
+#define TAG_ENUMERATED 0x0au
+#define TAG_SEQUENCE 0x30u
+#define TAG_BIND_REQUEST 0x60u
+#define TAG_BIND_RESPONSE 0x61u
+#define TAG_SIMPLE 0x80u
+
+#define MESSAGE_ID 1u
+
+/* The identifier and length of an element; lengths below 65536. */
+static void send_head(struct script_run *run, uint8_t tag, size_t len)
+{
+    const uint8_t head[4] = {tag, 0x82, (uint8_t)(len >> 8), (uint8_t)len};
+    script_send(run, head, sizeof(head));
+}
+
+static void begin(struct script_run *run)
+{
+    const char *name = run->params.config->ldap.bind_dn;
+    const char *password = run->params.password;
+    size_t name_len = name != NULL ? strlen(name) : 0;
+    size_t password_len = password != NULL ? strlen(password) : 0;
+    static const uint8_t id[] = {TAG_INTEGER, 1, MESSAGE_ID};
+    static const uint8_t version[] = {TAG_INTEGER, 1, 3};
+    size_t bind_len = sizeof(version) + 4 + name_len + 4 + password_len;
+    run->out_mask = password != NULL ? "BindRequest ***" : "BindRequest";
+    send_head(run, TAG_SEQUENCE, sizeof(id) + 4 + bind_len);
+    script_send(run, id, sizeof(id));
+    send_head(run, TAG_BIND_REQUEST, bind_len);
+    script_send(run, version, sizeof(version));
+    send_head(run, TAG_OCTETS, name_len);
+    script_send(run, name, name_len);
+    send_head(run, TAG_SIMPLE, password_len);
+    script_send(run, password, password_len);
+}
+
+struct element {
+    uint8_t tag;
+    const uint8_t *content;
+    size_t len;
+    size_t whole; /* with its head */
+};
+
+enum ber { BER_OK, BER_SHORT, BER_BAD };
+
+/* Reads the element at data. SHORT: its end has not come (head is set as far as it is known). */
+static enum ber read_element(const uint8_t *data, size_t len, struct element *out)
+{
+    if (len < 2) {
+        return BER_SHORT;
+    }
+    size_t head = 2;
+    size_t content = data[1];
+    if (content & 0x80u) {
+        size_t bytes = content & 0x7fu;
+        /* Zero would be the indefinite form, which LDAP forbids. */
+        if (bytes == 0 || bytes > 4) {
+            return BER_BAD;
+        }
+        if (len < 2 + bytes) {
+            return BER_SHORT;
+        }
+        content = 0;
+        for (size_t i = 0; i < bytes; i++) {
+            content = content << 8 | data[2 + i];
+        }
+        head += bytes;
+    }
+    *out = (struct element){.tag = data[0], .content = data + head, .len = content, .whole = head + content};
+    return len - head >= content ? BER_OK : BER_SHORT;
+}
+
+static const char *describe(unsigned code)
+{
+    switch (code) {
+    case 7:
+        return "method not supported";
+    case 8:
+        return "stronger authentication required";
+    case 48:
+        return "anonymous bind refused";
+    case 49:
+        return "invalid credentials";
+    case 51:
+        return "busy";
+    case 52:
+        return "unavailable";
+    case 53:
+        return "unwilling to perform";
+    default:
+        return "refused";
+    }
+}
+
+/* The next element inside, which must be whole and of the tag. */
+static bool take(const uint8_t **data, size_t *len, uint8_t tag, struct element *out)
+{
+    if (read_element(*data, *len, out) != BER_OK || out->tag != tag) {
+        return false;
+    }
+    *data += out->whole;
+    *len -= out->whole;
+    return true;
+}
+
+static enum script_verdict judge(struct script_run *run, const struct element *message)
+{
+    const uint8_t *data = message->content;
+    size_t len = message->len;
+    struct element id;
+    struct element bind;
+    struct element code;
+    struct element text;
+    if (!take(&data, &len, TAG_INTEGER, &id) || id.len != 1 || id.content[0] != MESSAGE_ID ||
+        !take(&data, &len, TAG_BIND_RESPONSE, &bind)) {
+        return script_fail(run, "not a bind reply");
+    }
+    data = bind.content;
+    len = bind.len;
+    if (!take(&data, &len, TAG_ENUMERATED, &code) || code.len != 1) {
+        return script_fail(run, "not a bind reply");
+    }
+    unsigned result = code.content[0];
+    if (result == 0) {
+        static const uint8_t unbind[] = {TAG_SEQUENCE, 5, TAG_INTEGER, 1, MESSAGE_ID + 1, 0x42, 0};
+        script_send(run, unbind, sizeof(unbind));
+        run->out_mask = "UnbindRequest";
+        return script_pass(run, "bound");
+    }
+    char what[64];
+    (void)snprintf(what, sizeof(what), "%s (%u)", describe(result), result);
+    if (take(&data, &len, TAG_OCTETS, &text) && take(&data, &len, TAG_OCTETS, &text) && text.len > 0) {
+        return script_fail_quoting(run, what, text.content, text.len);
+    }
+    return script_fail(run, "%s", what);
+}
+
+static enum script_verdict step(struct script_run *run, const uint8_t *data, size_t len, bool eof,
+                                size_t *used)
+{
+    (void)eof;
+    struct element message = {0};
+    if (len == 0) {
+        return SCRIPT_MORE;
+    }
+    enum ber rc = read_element(data, len, &message);
+    if (data[0] != TAG_SEQUENCE || rc == BER_BAD || message.len > SCRIPT_REPLY_MAX / 2) {
+        return script_fail_quoting(run, "not LDAP", data, len < 16 ? len : 16);
+    }
+    if (rc == BER_SHORT) {
+        return SCRIPT_MORE;
+    }
+    *used = message.whole;
+    return judge(run, &message);
+}
+
+const struct script script_ldap = {.type = CONFIG_HEALTH_LDAP, .begin = begin, .step = step};

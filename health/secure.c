@@ -1,0 +1,146 @@
+/* TLS for probes: see health/secure_internal.h. Control thread. */
+#include "health/secure_internal.h"
+
+#include "core/clock.h"
+#include "core/openssl.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#define SECONDS_A_DAY 86400
+
+int secure_context_create(const struct config_health *config, SSL_CTX **out, struct err_text *err)
+{
+    SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+    if (context == NULL) {
+        return err_set(err, ERR_NOMEM, "no memory for TLS");
+    }
+    (void)SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    /* A probe must see a whole handshake, certificate and all. */
+    (void)SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_verify(context, config->tls.verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+    const char *file = config->tls.ca_file;
+    int good =
+        file != NULL ? SSL_CTX_load_verify_file(context, file) : SSL_CTX_set_default_verify_paths(context);
+    if (good != 1) {
+        const char *why = ERR_reason_error_string(ERR_peek_last_error());
+        int rc = err_set(err, ERR_INVALID, "certificates of \"%s\" cannot be used: %s",
+                         file != NULL ? file : "the system", why != NULL ? why : "no such file, or not PEM");
+        ERR_clear_error();
+        SSL_CTX_free(context);
+        return rc;
+    }
+    *out = context;
+    return 0;
+}
+
+/* Without a name the certificate must be for the address. */
+static bool expect_address(SSL *ssl, const struct addr *address)
+{
+    X509_VERIFY_PARAM *verify = SSL_get0_param(ssl);
+    if (address->sa.sa_family == AF_INET) {
+        return X509_VERIFY_PARAM_set1_ip(verify, (const unsigned char *)&address->in.sin_addr, 4) == 1;
+    }
+    if (address->sa.sa_family == AF_INET6) {
+        return X509_VERIFY_PARAM_set1_ip(verify, (const unsigned char *)&address->in6.sin6_addr, 16) == 1;
+    }
+    return true; /* a Unix socket has no name that a certificate could hold */
+}
+
+SSL *secure_create(SSL_CTX *context, const struct config_health *config, const struct addr *address, int fd)
+{
+    SSL *ssl = SSL_new(context);
+    if (ssl == NULL) {
+        return NULL;
+    }
+    const char *name = config->tls.server_name;
+    bool good = SSL_set_fd(ssl, fd) == 1;
+    if (name != NULL) {
+        /* What the macro SSL_set_tlsext_host_name does; it takes const away in a way that warns. */
+        good = good &&
+               SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+                        (void *)(uintptr_t)name) == 1 &&
+               SSL_set1_host(ssl, name) == 1;
+    } else {
+        good = good && expect_address(ssl, address);
+    }
+    if (!good) {
+        SSL_free(ssl);
+        return NULL;
+    }
+    SSL_set_connect_state(ssl);
+    return ssl;
+}
+
+static enum secure_rc outcome(const SSL *ssl, int rc)
+{
+    switch (SSL_get_error(ssl, rc)) {
+    case SSL_ERROR_NONE:
+        return SECURE_DONE;
+    case SSL_ERROR_WANT_READ:
+        return SECURE_READ;
+    case SSL_ERROR_WANT_WRITE:
+        return SECURE_WRITE;
+    case SSL_ERROR_ZERO_RETURN:
+        return SECURE_END;
+    default:
+        return SECURE_FAILED;
+    }
+}
+
+enum secure_rc secure_handshake(SSL *ssl)
+{
+    ERR_clear_error();
+    return outcome(ssl, SSL_do_handshake(ssl));
+}
+
+enum secure_rc secure_read(SSL *ssl, void *out, size_t size, size_t *n)
+{
+    ERR_clear_error();
+    return outcome(ssl, SSL_read_ex(ssl, out, size, n));
+}
+
+enum secure_rc secure_write(SSL *ssl, const void *data, size_t len, size_t *n)
+{
+    ERR_clear_error();
+    return outcome(ssl, SSL_write_ex(ssl, data, len, n));
+}
+
+void secure_describe_failure(const SSL *ssl, char *out, size_t out_size)
+{
+    unsigned long code = ERR_peek_error();
+    const char *why = code != 0 ? ERR_reason_error_string(code) : NULL;
+    long verify = SSL_get_verify_result(ssl);
+    if (verify != X509_V_OK && SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE) {
+        (void)snprintf(out, out_size, "TLS: certificate: %s", X509_verify_cert_error_string(verify));
+    } else {
+        (void)snprintf(out, out_size, "TLS: %s", why != NULL ? why : "connection closed in the handshake");
+    }
+    ERR_clear_error();
+}
+
+bool secure_describe(const SSL *ssl, const struct config_health *config, uint64_t wall_us, char *out,
+                     size_t out_size)
+{
+    const X509 *certificate = SSL_get0_peer_certificate(ssl);
+    time_t now = (time_t)(wall_us / CLOCK_US_PER_S);
+    ASN1_TIME *present = ASN1_TIME_set(NULL, now);
+    int days = 0;
+    int seconds = 0;
+    bool known = certificate != NULL && present != NULL &&
+                 ASN1_TIME_diff(&days, &seconds, present, X509_get0_notAfter(certificate)) == 1;
+    ASN1_TIME_free(present);
+    int64_t left = (int64_t)days * SECONDS_A_DAY + seconds;
+    bool warning = known && left * (int64_t)CLOCK_US_PER_S < (int64_t)config->tls.expiry_warning_us;
+    if (!known) {
+        (void)snprintf(out, out_size, "%s", SSL_get_version(ssl));
+    } else if (left < 0) {
+        warning = true;
+        (void)snprintf(out, out_size, "%s, warning: certificate expired %dd ago", SSL_get_version(ssl),
+                       -days);
+    } else {
+        (void)snprintf(out, out_size, "%s, %s %dd", SSL_get_version(ssl),
+                       warning ? "warning: certificate expires in" : "certificate valid", days);
+    }
+    return warning;
+}
