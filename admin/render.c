@@ -5,6 +5,7 @@
 #include "admin/admin_internal.h"
 #include "core/clock.h"
 #include "core/units.h"
+#include "migration/gate.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -246,6 +247,24 @@ static void write_clients(FILE *out, const struct admin_service *service)
     fputc('\n', out);
 }
 
+/* "gate  ✔ error-rate 0.02% ≤ 1% (n=4812)   ◌ error-increase needs ~300 more connections" */
+static void write_gate(FILE *out, const struct gate_result *gate)
+{
+    if (gate == NULL) {
+        return;
+    }
+    fputs("  gate", out);
+    for (size_t i = 0; i < gate->checks_len; i++) {
+        const struct gate_check *check = &gate->checks[i];
+        fprintf(out, "%s%s %s", i == 0 ? "  " : "   ",
+                check->verdict == GATE_PASS   ? SIGN_GOOD
+                : check->verdict == GATE_FAIL ? SIGN_BAD
+                                              : SIGN_WAIT,
+                check->message);
+    }
+    fputc('\n', out);
+}
+
 /* What the migration waits for, where there is one under way. */
 static void write_progress(FILE *out, const struct migration_status *status)
 {
@@ -259,6 +278,7 @@ static void write_progress(FILE *out, const struct migration_status *status)
     fputs("  ", out);
     render_in_force(out, status);
     fputc('\n', out);
+    write_gate(out, status->gate);
 }
 
 void render_service_tree(FILE *out, const struct admin_service *service)

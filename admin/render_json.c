@@ -4,6 +4,7 @@
  */
 #include "admin/admin_internal.h"
 #include "core/clock.h"
+#include "migration/gate.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -181,11 +182,32 @@ static json_t *json_of_listen(const struct admin_service *service)
     return list;
 }
 
+static json_t *json_of_gate(const struct gate_result *gate)
+{
+    if (gate == NULL) {
+        return json_null();
+    }
+    json_t *checks = json_array();
+    for (size_t i = 0; i < gate->checks_len; i++) {
+        const struct gate_check *check = &gate->checks[i];
+        (void)json_array_append_new(
+            checks,
+            json_pack("{s:s,s:f,s:f,s:I,s:s,s:o,s:b,s:o}", "name", gate_check_name(check->kind), "observed",
+                      check->observed, "limit", check->limit, "samples", (json_int_t)check->samples,
+                      "verdict", gate_verdict_name(check->verdict), "needs",
+                      check->verdict == GATE_MORE && check->needs > 0 ? json_integer((json_int_t)check->needs)
+                                                                      : json_null(),
+                      "judged", (int)!check->idle, "message", render_json_text(check->message)));
+    }
+    return json_pack("{s:s,s:I,s:o,s:o}", "verdict", gate_verdict_name(gate->verdict), "failed_in_a_row",
+                     (json_int_t)gate->failed, "errors", json_of_errors(gate->errors), "checks", checks);
+}
+
 static json_t *json_of_service(const struct admin_service *service)
 {
     struct migration_status status;
     migration_read(service->migration, &status);
-    return json_pack("{s:o,s:o,s:s,s:o,s:o,s:s,s:o,s:o,s:I,s:I,s:I,s:I,s:o,s:o,s:b,s:o,s:n,s:o}", "name",
+    return json_pack("{s:o,s:o,s:s,s:o,s:o,s:s,s:o,s:o,s:I,s:I,s:I,s:I,s:o,s:o,s:b,s:o,s:o,s:o}", "name",
                      render_json_text(service->name), "listen", json_of_listen(service), "assign",
                      service->config->assign == CONFIG_ASSIGN_CLIENT ? "client" : "connection", "active",
                      json_of_group_name(service->routing, status.active), "target",
@@ -196,7 +218,8 @@ static json_t *json_of_service(const struct admin_service *service)
                      (json_int_t)status.share_bp, "live_share_bp", (json_int_t)status.live_share_bp,
                      "step_left_s", json_of_seconds(status.step_left_us), "eta_s",
                      json_of_seconds(status.eta_us), "detached", (int)status.detached, "connections",
-                     json_of_connections(service), "gate", "groups", json_of_groups(service, &status));
+                     json_of_connections(service), "gate", json_of_gate(status.gate), "groups",
+                     json_of_groups(service, &status));
 }
 
 json_t *render_json_status(const struct admin *admin, const struct admin_service *service)

@@ -45,6 +45,7 @@ enum config_postgresql_role {
     CONFIG_POSTGRESQL_STANDBY
 };
 enum config_ramp_shape { CONFIG_RAMP_LINEAR, CONFIG_RAMP_EXPONENTIAL };
+enum config_on_fail { CONFIG_FAIL_ROLLBACK, CONFIG_FAIL_PAUSE };
 enum config_commit { CONFIG_COMMIT_AUTO, CONFIG_COMMIT_MANUAL };
 enum config_drain_end { CONFIG_DRAIN_CLOSE, CONFIG_DRAIN_WAIT };
 enum config_back_shape { CONFIG_BACK_AT_ONCE, CONFIG_BACK_LINEAR };
@@ -142,6 +143,23 @@ struct config_ramp {
     enum config_ramp_shape shape;
 };
 
+#define CONFIG_DECIMAL_ONE 10000u /* a decimal number 1.0 */
+
+struct config_gate {
+    bool present;
+    uint64_t window_us;
+    uint64_t min_samples;
+    uint32_t max_error_rate_bp, max_error_increase_bp; /* 10000: off */
+    uint64_t max_latency_us;                           /* 0: off */
+    uint32_t max_latency_ratio, max_connect_ratio;     /* decimals; 0: off */
+    uint32_t quantile;                                 /* decimal */
+    uint32_t failures;
+    enum config_on_fail on_fail;
+    uint32_t alpha_bp, confidence_bp;
+    uint64_t grace_us;
+    uint64_t too_few_us; /* 0: it waits for samples without end */
+};
+
 struct config_migration {
     bool present;
     struct config_step *steps;
@@ -165,6 +183,7 @@ struct config_migration {
         uint64_t timeout_us;
     } rollback;
     enum config_commit commit;
+    struct config_gate gate;
 };
 
 struct config_service {

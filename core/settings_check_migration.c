@@ -73,6 +73,30 @@ static void check_window(struct settings_reader *reader, const config_setting_t 
     zone_destroy(zone);
 }
 
+static void check_ratio(struct settings_reader *reader, const config_setting_t *gate, const char *name,
+                        uint32_t ratio)
+{
+    const config_setting_t *node = settings_good(gate, name);
+    if (node && ratio > 0 && ratio <= CONFIG_DECIMAL_ONE) {
+        settings_complain(reader, node,
+                          "%s must be above 1: a group as fast as the old one could not pass; 0 is off",
+                          name);
+    }
+}
+
+static void check_gate(struct settings_reader *reader, const config_setting_t *node,
+                       const struct config_gate *gate)
+{
+    size_t mark = settings_path_push(&reader->path, "gate");
+    check_ratio(reader, node, "max_latency_ratio", gate->max_latency_ratio);
+    check_ratio(reader, node, "max_connect_ratio", gate->max_connect_ratio);
+    if (gate->max_error_rate_bp == UNITS_BP_FULL && gate->max_error_increase_bp == UNITS_BP_FULL &&
+        gate->max_latency_us == 0 && gate->max_latency_ratio == 0 && gate->max_connect_ratio == 0) {
+        settings_complain(reader, node, "has no limit to check: set one, or leave the gate out");
+    }
+    settings_path_cut(&reader->path, mark);
+}
+
 void settings_check_migration(struct settings_reader *reader, const config_setting_t *node,
                               const struct config_migration *migration)
 {
@@ -84,4 +108,7 @@ void settings_check_migration(struct settings_reader *reader, const config_setti
         check_ramp(reader, config_setting_get_member(node, "ramp"), &migration->ramp);
     }
     check_window(reader, node, migration);
+    if (migration->gate.present && config_setting_is_group(config_setting_get_member(node, "gate"))) {
+        check_gate(reader, config_setting_get_member(node, "gate"), &migration->gate);
+    }
 }

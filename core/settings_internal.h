@@ -15,6 +15,7 @@
 enum settings_type {
     SETTINGS_BOOL,     /* bool */
     SETTINGS_COUNT,    /* uint32_t or uint64_t */
+    SETTINGS_DECIMAL,  /* uint32_t, in parts of CONFIG_DECIMAL_ONE; a number without quotes */
     SETTINGS_DURATION, /* uint64_t, us */
     SETTINGS_SHARE,    /* uint32_t, basis points */
     SETTINGS_SIZE,     /* uint64_t, bytes */

@@ -218,6 +218,11 @@ static const char *node_text(const struct setting *setting, const config_setting
         snprintf(number, number_size, "%lld", config_setting_get_int64(node));
         return number;
     }
+    if (setting->type == SETTINGS_DECIMAL && (whole || type == CONFIG_TYPE_FLOAT)) {
+        snprintf(number, number_size, whole ? "%.0f" : "%.10g",
+                 whole ? (double)config_setting_get_int64(node) : config_setting_get_float(node));
+        return number;
+    }
     if (whole && setting->type == SETTINGS_DURATION && config_setting_get_int64(node) == 0) {
         return "0"; /* the one duration that needs no unit */
     }

@@ -164,11 +164,11 @@ static const char reference_intro[] =
 static const char *type_word(const struct setting *setting)
 {
     static const char *const words[] = {
-        [SETTINGS_BOOL] = "bool",       [SETTINGS_COUNT] = "number",    [SETTINGS_DURATION] = "duration",
-        [SETTINGS_SHARE] = "share",     [SETTINGS_SIZE] = "size",       [SETTINGS_MODE] = "octal mode",
-        [SETTINGS_WORD] = "word",       [SETTINGS_STRING] = "text",     [SETTINGS_NAME] = "name",
-        [SETTINGS_ENDPOINT] = "name",   [SETTINGS_ADDRESS] = "address", [SETTINGS_PATH] = "path",
-        [SETTINGS_SECTION] = "section", [SETTINGS_LIST] = "list"};
+        [SETTINGS_BOOL] = "bool",         [SETTINGS_COUNT] = "number",    [SETTINGS_DECIMAL] = "decimal",
+        [SETTINGS_DURATION] = "duration", [SETTINGS_SHARE] = "share",     [SETTINGS_SIZE] = "size",
+        [SETTINGS_MODE] = "octal mode",   [SETTINGS_WORD] = "word",       [SETTINGS_STRING] = "text",
+        [SETTINGS_NAME] = "name",         [SETTINGS_ENDPOINT] = "name",   [SETTINGS_ADDRESS] = "address",
+        [SETTINGS_PATH] = "path",         [SETTINGS_SECTION] = "section", [SETTINGS_LIST] = "list"};
     return setting->words && setting->type != SETTINGS_DURATION ? "word" : words[setting->type];
 }
 

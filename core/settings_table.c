@@ -40,6 +40,7 @@ static const char *const initial_words[] = {"auto", "up", "down", NULL};
 static const char *const redis_words[] = {"any", "master", "replica", NULL};
 static const char *const postgresql_words[] = {"any", "read-write", "standby", NULL};
 static const char *const shape_words[] = {"linear", "exponential", NULL};
+static const char *const on_fail_words[] = {"rollback", "pause", NULL};
 static const char *const commit_words[] = {"auto", "manual", NULL};
 static const char *const hold_words[] = {"manual", NULL};
 static const char *const drain_end_words[] = {"close", "wait", NULL};

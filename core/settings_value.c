@@ -30,7 +30,8 @@ bool settings_is_text(const struct setting *setting)
 
 bool settings_is_quoted(const struct setting *setting)
 {
-    return setting->type != SETTINGS_BOOL && setting->type != SETTINGS_COUNT;
+    return setting->type != SETTINGS_BOOL && setting->type != SETTINGS_COUNT &&
+           setting->type != SETTINGS_DECIMAL;
 }
 
 const char *settings_type_describe(const struct setting *setting)
@@ -40,6 +41,8 @@ const char *settings_type_describe(const struct setting *setting)
         return "true or false";
     case SETTINGS_COUNT:
         return "a whole number";
+    case SETTINGS_DECIMAL:
+        return "a number such as 1.5, with at most four decimals";
     case SETTINGS_DURATION:
         return "a duration such as \"500ms\", \"5s\", \"10m\" or \"1h\"";
     case SETTINGS_SHARE:
@@ -74,6 +77,22 @@ static void format_units(uint64_t value, const char *const *names, const uint64_
     snprintf(out, out_size, "%" PRIu64 "%s", value / units[i], value == 0 ? "" : names[i]);
 }
 
+/* 15000 → "1.5" */
+static void format_decimal(uint64_t value, char *out, size_t out_size)
+{
+    uint64_t fraction = value % CONFIG_DECIMAL_ONE;
+    int digits = 4;
+    while (digits > 0 && fraction % 10 == 0) {
+        fraction /= 10;
+        digits--;
+    }
+    if (digits == 0) {
+        snprintf(out, out_size, "%" PRIu64, value / CONFIG_DECIMAL_ONE);
+    } else {
+        snprintf(out, out_size, "%" PRIu64 ".%0*" PRIu64, value / CONFIG_DECIMAL_ONE, digits, fraction);
+    }
+}
+
 void settings_number_format(enum settings_type type, uint64_t value, char *out, size_t out_size)
 {
     static const char *const duration_names[] = {"d", "h", "m", "s", "ms", "us"};
@@ -90,6 +109,9 @@ void settings_number_format(enum settings_type type, uint64_t value, char *out, 
         break;
     case SETTINGS_SHARE:
         units_format_share((uint32_t)value, out, out_size);
+        break;
+    case SETTINGS_DECIMAL:
+        format_decimal(value, out, out_size);
         break;
     case SETTINGS_MODE:
         snprintf(out, out_size, "0%03" PRIo64, value);
@@ -110,6 +132,37 @@ static int parse_mode(const char *text, uint64_t *out)
     return ERR_OK;
 }
 
+/* "1.5" → 15000 */
+static int parse_decimal(const char *text, uint64_t *out)
+{
+    uint64_t value = 0;
+    uint64_t unit = CONFIG_DECIMAL_ONE;
+    size_t whole;
+    if (*text == '-') {
+        text++; /* out of range, which the caller says */
+    }
+    whole = strspn(text, "0123456789");
+    if (whole == 0 || whole > 9) {
+        return whole == 0 ? ERR_PARSE : ERR_RANGE;
+    }
+    for (const char *p = text; p < text + whole; p++) {
+        value = value * 10 + (uint64_t)(*p - '0');
+    }
+    value *= CONFIG_DECIMAL_ONE;
+    text += whole;
+    if (*text == '.') {
+        for (text++; *text >= '0' && *text <= '9' && unit > 1; text++) {
+            unit /= 10;
+            value += (uint64_t)(*text - '0') * unit;
+        }
+    }
+    if (*text != '\0') {
+        return ERR_PARSE;
+    }
+    *out = value;
+    return ERR_OK;
+}
+
 static int parse_number(enum settings_type type, const char *text, uint64_t *out)
 {
     uint32_t share_bp = 0;
@@ -119,6 +172,8 @@ static int parse_number(enum settings_type type, const char *text, uint64_t *out
         return units_parse_duration(text, out);
     case SETTINGS_SIZE:
         return units_parse_size(text, out);
+    case SETTINGS_DECIMAL:
+        return parse_decimal(text, out);
     case SETTINGS_MODE:
         return parse_mode(text, out);
     case SETTINGS_SHARE:

@@ -175,7 +175,8 @@ static void read_times(const struct migration *m, uint64_t now_us, struct migrat
     if (s->phase == MIGRATION_RAMPING) {
         uint64_t hold = plan_hold_us(m->plan, s->step);
 
-        if (!s->held && !s->detached && !machine_wants_samples(s, &m->rules, m->samples)) {
+        if (!s->held && !s->detached && !machine_wants_samples(s, &m->rules, m->samples) &&
+            !(served >= hold && judge_waits(m))) {
             uint64_t open_us = waits_open_us(m);
 
             out->step_left_us = served < hold ? hold - served : 0;
@@ -209,6 +210,7 @@ void migration_read(const struct migration *m, struct migration_status *out)
                                      .detached = s->detached};
     narrate_id(m, s, out->id, sizeof(out->id));
     narrate_reason(m, now_us, out->reason, sizeof(out->reason));
+    out->gate = judge_result(m);
     out->live_share_bp = live_share_bp(m, out->target, out->share_bp);
     read_times(m, now_us, out);
 }

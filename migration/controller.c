@@ -155,6 +155,11 @@ static void remember_error(struct err_text *err, const struct migration *m)
     err_set(err, ERR_SYSTEM, "%s: nothing was changed, traffic goes on as it is", m->journal_error);
 }
 
+static bool is_of_gate(enum machine_event event)
+{
+    return event == MACHINE_GATE_FAIL || event == MACHINE_GATE_TOO_FEW;
+}
+
 int migration_perform(struct migration *m, struct machine_input *input, const struct migration_asker *who,
                       struct err_text *err)
 {
@@ -173,7 +178,7 @@ int migration_perform(struct migration *m, struct machine_input *input, const st
     own = own_reason(&before, &change.next, &m->rules, input->event);
     if (own != NULL) {
         cause = (struct migration_asker){.actor = who->actor, .reason = own};
-    } else if (machine_event_is_operator(input->event)) {
+    } else if (machine_event_is_operator(input->event) || is_of_gate(input->event)) {
         cause = *who;
     }
     narrate_change(m, &before, &change.next, input->event, text, sizeof(text));
@@ -233,6 +238,8 @@ static struct machine_sight look(struct migration *m)
     struct machine_sight sight = {.now_us = m->clock_us(m->clock_context)};
 
     waits_look(m);
+    judge_look(m);
+    judge_see(m, &sight);
     sight.samples = m->samples;
     sight.shut = m->shut;
     if (m->machine.target != ROUTING_NONE) {
@@ -287,10 +294,24 @@ static void say_what_it_waits_for(struct migration *m)
     m->held_up = waits;
 }
 
+/* What has come due is asked for by the plan, or by the gate, which says why. */
+static int perform_due(struct migration *m, struct machine_input *input)
+{
+    struct migration_asker gate = {.actor = "gate"};
+    struct err_text err;
+    char reason[200];
+
+    if (!is_of_gate(input->event)) {
+        return migration_perform(m, input, &plan_asker, &err);
+    }
+    snprintf(reason, sizeof(reason), "%s%s", input->event == MACHINE_GATE_TOO_FEW ? "waited too long: " : "",
+             judge_message(m));
+    gate.reason = reason;
+    return migration_perform(m, input, &gate, &err);
+}
+
 void migration_turn(struct migration *m)
 {
-    struct err_text err;
-
     if (m->unpublished) {
         migration_route(m);
     }
@@ -301,7 +322,7 @@ void migration_turn(struct migration *m)
                                       .waited = m->held_up};
 
         say_what_it_waits_for(m);
-        if (input.event == MACHINE_NO_EVENT || migration_perform(m, &input, &plan_asker, &err) != 0) {
+        if (input.event == MACHINE_NO_EVENT || perform_due(m, &input) != 0) {
             break;
         }
     }
@@ -414,6 +435,11 @@ int migration_create_with_clock(const struct migration_options *options, uint64_
         return rc;
     }
     read_rules(m);
+    rc = judge_create(m, err);
+    if (rc != 0) {
+        migration_destroy(m);
+        return rc;
+    }
     random_seed(&m->random, clock_us(clock_context));
     restart(m);
     migration_arm(m);
@@ -451,6 +477,7 @@ void migration_abandon(struct migration *m)
     }
     plan_destroy(m->plan);
     zone_destroy(m->zone);
+    gate_destroy(m->gate);
     free(m);
 }
 

@@ -32,6 +32,7 @@ enum guard {
     AT_MANUAL,   /* the present step waits for `resume` */
     MANUAL_MORE, /* … and the plan has a step after it; the target can serve */
     MANUAL_FULL, /* … and is the last, at 100 %; the target can serve */
+    GATE_PAUSES, /* a failed gate is to pause */
     FALLING,     /* a gradual rollback has not reached 0 */
 };
 
@@ -122,6 +123,9 @@ static const struct row table[] = {
     {P(RAMPING), E(SHARE), NOT_ABOVE, P(PAUSED), AFTER, HAND_SHARE},
     {P(RAMPING), E(SHARE), USABLE, P(PAUSED), FIRST, HAND_SHARE},
     {P(RAMPING), E(PAUSE), ALWAYS, P(PAUSED), AFTER, 0},
+    {P(RAMPING), E(GATE_FAIL), GATE_PAUSES, P(PAUSED), AFTER, CLOCK_ZERO},
+    {P(RAMPING), E(GATE_FAIL), ALWAYS, P(ROLLING_BACK), AFTER, GO_BACK},
+    {P(RAMPING), E(GATE_TOO_FEW), ALWAYS, P(PAUSED), AFTER, CLOCK_ZERO},
     {P(RAMPING), E(RESTART), PLAN_CHANGED, P(PAUSED), AFTER, LOOSEN | CLOCK_ZERO},
     {P(RAMPING), E(RESTART), ALWAYS, P(RAMPING), AFTER, 0},
     WATCHED(RAMPING),
@@ -146,12 +150,15 @@ static const struct row table[] = {
     {P(DRAINING), E(COMMIT), WANTS_COMMIT, P(DRAINING), FIRST, GIVE_COMMIT},
     {P(DRAINING), E(SHARE), BELOW, P(PAUSED), AFTER, HAND_SHARE},
     {P(DRAINING), E(PAUSE), ALWAYS, P(PAUSED), AFTER, PARK},
+    {P(DRAINING), E(GATE_FAIL), GATE_PAUSES, P(PAUSED), AFTER, PARK},
+    {P(DRAINING), E(GATE_FAIL), ALWAYS, P(ROLLING_BACK), AFTER, GO_BACK},
     {P(DRAINING), E(RESTART), ALWAYS, P(DRAINING), AFTER, 0},
     WATCHED(DRAINING),
     RECORDED(DRAINING),
 
     {P(AWAITING_COMMIT), E(COMMIT), USABLE, P(COMPLETED), FIRST, GIVE_COMMIT | ACTIVATE},
     {P(AWAITING_COMMIT), E(SHARE), BELOW, P(PAUSED), AFTER, HAND_SHARE},
+    {P(AWAITING_COMMIT), E(GATE_FAIL), ALWAYS, P(ROLLING_BACK), AFTER, GO_BACK},
     {P(AWAITING_COMMIT), E(RESTART), ALWAYS, P(AWAITING_COMMIT), AFTER, 0},
     WATCHED(AWAITING_COMMIT),
     RECORDED(AWAITING_COMMIT),
@@ -215,6 +222,8 @@ static bool guard_holds(enum guard guard, const struct machine *m, const struct 
         return usable && machine_is_manual(m, rules) && m->step < plan_steps(rules->plan);
     case MANUAL_FULL:
         return usable && machine_is_manual(m, rules) && m->share_bp == UNITS_BP_FULL;
+    case GATE_PAUSES:
+        return rules->gate_pauses;
     case WANTS_COMMIT:
         return rules->commit_manual && !m->commit_given;
     case DONE_AND_WAITS:

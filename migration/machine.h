@@ -35,6 +35,8 @@
     X(DRAINED, "drained", false)               /* the group that traffic leaves has no connection open */    \
     X(DRAIN_DEADLINE, "drain-deadline", false) /* it has some, and its time is up */                         \
     X(BACK_STEP, "back-step", false)           /* of a gradual rollback: the share falls further */          \
+    X(GATE_FAIL, "gate-fail", false)           /* the gate judged the target bad */                          \
+    X(GATE_TOO_FEW, "gate-too-few", false)     /* it has waited too long for samples */                      \
     X(JOURNAL_FAILED, "journal-failed", false) /* the record of a move that was due could not be written */  \
     X(JOURNAL_RETRY, "journal-retry", false)   /* time to try again */                                       \
     X(RESTART, "restart", false)               /* this state was read from the journal */
@@ -80,6 +82,8 @@ struct machine_rules {
     uint64_t back_us;       /* how long a rollback takes to share 0; 0: at once */
     uint64_t back_drain_us; /* and how long open connections may stay on the target then */
     bool commit_manual;
+    bool gate_pauses;    /* a failed gate pauses; else it rolls back */
+    uint64_t too_few_us; /* how long after its hold a step waits for the gate; 0: without end */
 };
 
 struct machine_input {
@@ -99,6 +103,8 @@ struct machine_sight {
     uint64_t leaving; /* open connections on the group that traffic leaves */
     uint64_t samples; /* connections that the target has taken in the present step */
     bool shut;        /* outside the hours in which the plan may advance */
+    bool gate_failed; /* it is to act */
+    bool gate_waits;  /* it has not passed the present step */
 };
 
 /* In which order the effects of a change happen. */

@@ -61,6 +61,29 @@ static enum machine_event due_back(const struct machine *m, const struct machine
     return over && !m->overdue ? MACHINE_DRAIN_DEADLINE : MACHINE_NO_EVENT;
 }
 
+/* Safety waits for no disk and no backend. Who paused, or is to commit, has the matter in hand. */
+static bool gate_acts(const struct machine *m, const struct machine_rules *rules)
+{
+    return m->phase == MIGRATION_RAMPING || m->phase == MIGRATION_DRAINING ||
+           (m->phase == MIGRATION_AWAITING_COMMIT && !rules->gate_pauses);
+}
+
+/* What follows the hold of a step. */
+static enum machine_event due_step(const struct machine *m, const struct machine_rules *rules,
+                                   const struct machine_sight *sight)
+{
+    if (sight->shut || machine_wants_samples(m, rules, sight->samples)) {
+        return MACHINE_NO_EVENT;
+    }
+    if (!sight->gate_waits) {
+        return MACHINE_STEP_DUE;
+    }
+    return rules->too_few_us > 0 &&
+                   machine_served_us(m, sight->now_us) - machine_hold_us(m, rules) >= rules->too_few_us
+               ? MACHINE_GATE_TOO_FEW
+               : MACHINE_NO_EVENT;
+}
+
 enum machine_event machine_due(const struct machine *machine, const struct machine_rules *rules,
                                const struct machine_sight *sight)
 {
@@ -74,6 +97,9 @@ enum machine_event machine_due(const struct machine *machine, const struct machi
             return back;
         }
     }
+    if (sight->gate_failed && gate_acts(machine, rules)) {
+        return MACHINE_GATE_FAIL;
+    }
     if (machine_is_open(machine) && machine->phase != MIGRATION_ROLLING_BACK &&
         (sight->usable == 0) != machine->held) {
         return machine->held ? MACHINE_TARGET_BACK : MACHINE_TARGET_LOST;
@@ -84,9 +110,8 @@ enum machine_event machine_due(const struct machine *machine, const struct machi
     if (machine->phase == MIGRATION_RAMPING && machine_is_manual(machine, rules)) {
         return MACHINE_STEP_DUE; /* waits for its operator from now on */
     }
-    if (machine->phase == MIGRATION_RAMPING && over && !sight->shut &&
-        !machine_wants_samples(machine, rules, sight->samples)) {
-        return MACHINE_STEP_DUE;
+    if (machine->phase == MIGRATION_RAMPING && over) {
+        return due_step(machine, rules, sight);
     }
     if (machine->phase == MIGRATION_DRAINING && !machine->held) {
         return sight->leaving == 0         ? MACHINE_DRAINED

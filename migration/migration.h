@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 struct event_base;
+struct gate_result;
 struct journal;
 struct migration;
 
@@ -56,7 +57,8 @@ struct migration_status {
     uint64_t step_left_us;  /* until the next step, or the end of the drain; CLOCK_NEVER when it waits for
                                something else */
     uint64_t eta_us;        /* until completed if nothing holds it up, CLOCK_NEVER when unknown */
-    bool detached;          /* the journal cannot be written: the ramp is frozen */
+    const struct gate_result *gate; /* what it last saw, until the next turn; NULL: none, or nothing yet */
+    bool detached;                  /* the journal cannot be written: the ramp is frozen */
 };
 
 /* Connections to close on a group. */

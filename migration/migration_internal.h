@@ -9,6 +9,7 @@
  *   overrides.c   weights and operator states that outlive a restart
  *   drain.c       closes what is left on a group, at a pace
  *   waits.c       hours and numbers that a step waits for
+ *   judge.c       the gate: reads the counters for it, says what it sees
  *
  * Control thread only.
  */
@@ -17,6 +18,7 @@
 
 #include "core/calendar.h"
 #include "core/random.h"
+#include "migration/gate.h"
 #include "migration/journal.h"
 #include "migration/machine.h"
 #include "migration/migration.h"
@@ -57,6 +59,11 @@ struct migration {
     uint64_t samples;              /* as of the last look: connections to the target in this step */
     uint64_t counted_from;         /* what the counters said when it began */
     uint32_t counted_step, counted_number;
+    struct gate *gate; /* owned; NULL: none is configured */
+    bool judging;      /* it watches the present migration, judged_number, at judged_share_bp */
+    uint32_t judged_number, judged_share_bp;
+    enum migration_phase judged_phase;
+    uint64_t judge_due_us; /* its next look */
 };
 
 /* migration_create with a clock of the caller's and base possibly NULL (then nothing runs by itself:
@@ -122,6 +129,21 @@ bool waits_any(const struct migration *m);
 uint64_t waits_open_us(const struct migration *m);
 /* For what it waits. */
 void waits_narrate(const struct migration *m, char *out, size_t out_size);
+
+/* judge.c: the gate of the configuration, if it has one. ERR_INVALID, ERR_NOMEM. */
+MUST_CHECK int judge_create(struct migration *m, struct err_text *err);
+/* Looks at the counters when that is due. */
+void judge_look(struct migration *m);
+/* What the gate tells the machine. */
+void judge_see(const struct migration *m, struct machine_sight *sight);
+/* The gate watches and has not passed the step. */
+bool judge_waits(const struct migration *m);
+/* What the deciding check says; empty when all pass. Valid until the next look. */
+const char *judge_message(const struct migration *m);
+/* What it last saw; NULL: no gate, or nothing yet. */
+const struct gate_result *judge_result(const struct migration *m);
+/* What it saw, for the journal; owned by the caller, NULL without memory. Only with a gate. */
+json_t *judge_json(const struct migration *m);
 
 /* overrides.c: applies the weights and operator states of the journal that the configuration has not
  * overtaken. */

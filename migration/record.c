@@ -39,9 +39,10 @@ json_t *record_of_state(const struct migration *m, const struct machine *state, 
                         const struct migration_asker *cause, const char *text)
 {
     char id[96];
+    json_t *record;
 
     narrate_id(m, state, id, sizeof(id));
-    return json_pack(
+    record = json_pack(
         "{s:s, s:s, s:s, s:s, s:I, s:s, s:o, s:o, s:I, s:I, s:I, s:b, s:b, s:I, s:I, s:I, s:o, s:o, "
         "s:o, s:o, s:o}",
         "service", m->options.config->name, "kind", kind, "event", event, "id", id, "number",
@@ -53,6 +54,10 @@ json_t *record_of_state(const struct migration *m, const struct machine *state, 
         (json_int_t)state->back_bp, "plan", (json_int_t)plan_fingerprint(m->plan), "actor",
         record_text(who->actor), "reason", record_text(who->reason), "text", record_text(text), "by",
         record_text(cause->actor), "why", record_text(cause->reason));
+    if (record != NULL && m->judging) {
+        (void)json_object_set_new(record, "gate", judge_json(m));
+    }
+    return record;
 }
 
 struct last {

@@ -62,7 +62,7 @@ bool waits_any(const struct migration *m)
     uint64_t now_us = m->clock_us(m->clock_context);
 
     return s->phase == MIGRATION_RAMPING && machine_served_us(s, now_us) >= machine_hold_us(s, &m->rules) &&
-           (m->shut || machine_wants_samples(s, &m->rules, m->samples));
+           (m->shut || machine_wants_samples(s, &m->rules, m->samples) || judge_waits(m));
 }
 
 uint64_t waits_open_us(const struct migration *m)
@@ -99,6 +99,9 @@ void waits_narrate(const struct migration *m, char *out, size_t out_size)
                  " connections that this step wants; `skip %s` does "
                  "not wait",
                  target, m->samples, wants, m->options.config->name);
+    } else if (!m->shut) {
+        snprintf(out, out_size, "holding for the gate: %s; `skip %s` does not wait", judge_message(m),
+                 m->options.config->name);
     } else {
         char window[200];
         char left[32];

@@ -10,6 +10,7 @@
  * at 5m refuse COMMAND: TEXT        the command is refused, the refusal holds TEXT, nothing changed at 5m
  * down|up GROUP               all its backends at 5m open|close GROUP N          connections at 5m idle N: so
  * many of the group left are idle at 5m kill | restart              as kill -9, or in order; both start again
+ * at 5m traffic GROUP N [every K] [T]  short connections a second from now on, one in K refused, of about T
  * at 5m journal full | works at 5m edit LINE a plan, drain or commit line for after the next restart at 5m
  * expect NAME VALUE           phase, share, live, routed, step, steps, id, active, target, left, eta, closed,
  * open, weight GROUP/B, admin GROUP/B; "reason TEXT" and "event TEXT" look for TEXT
@@ -17,6 +18,7 @@
 #include "core/clock.h"
 #include "core/failpoint.h"
 #include "core/units.h"
+#include "migration/gate.h"
 #include "tests/sim/world.h"
 
 #include <inttypes.h>
@@ -196,6 +198,53 @@ static void read_rollback(struct config_migration *migration, char *rest)
     }
 }
 
+/* gate errors 1% increase 0.5% ratio 1.5 samples 200 few 10m pause */
+static void read_gate(struct config_gate *gate, char *rest)
+{
+    *gate = (struct config_gate){.present = true,
+                                 .window_us = 60 * CLOCK_US_PER_S,
+                                 .min_samples = 200,
+                                 .max_error_rate_bp = UNITS_BP_FULL,
+                                 .max_error_increase_bp = UNITS_BP_FULL,
+                                 .quantile = 9900,
+                                 .failures = 2,
+                                 .alpha_bp = 100,
+                                 .confidence_bp = 8000};
+    for (char *next = word(&rest); *next != '\0'; next = word(&rest)) {
+        if (strcmp(next, "errors") == 0) {
+            gate->max_error_rate_bp = share(word(&rest));
+        } else if (strcmp(next, "increase") == 0) {
+            gate->max_error_increase_bp = share(word(&rest));
+        } else if (strcmp(next, "ratio") == 0) {
+            gate->max_latency_ratio = (uint32_t)(strtod(word(&rest), NULL) * CONFIG_DECIMAL_ONE);
+        } else if (strcmp(next, "samples") == 0) {
+            gate->min_samples = strtoul(word(&rest), NULL, 10);
+        } else if (strcmp(next, "few") == 0) {
+            gate->too_few_us = duration(word(&rest));
+        } else if (strcmp(next, "pause") == 0) {
+            gate->on_fail = CONFIG_FAIL_PAUSE;
+        } else {
+            die("\"%s\" is nothing of a gate", next);
+        }
+    }
+}
+
+/* traffic GROUP N [every K] [T]: N connections a second, one in K refused, responses of about T */
+static void set_traffic(struct world *w, char *rest)
+{
+    uint32_t which = group(w, word(&rest));
+    struct world_traffic traffic = {.per_second = strtoul(word(&rest), NULL, 10), .response_us = 5000};
+
+    for (char *next = word(&rest); *next != '\0'; next = word(&rest)) {
+        if (strcmp(next, "every") == 0) {
+            traffic.error_every = strtoul(word(&rest), NULL, 10);
+        } else {
+            traffic.response_us = duration(next);
+        }
+    }
+    world_set_traffic(w, which, &traffic);
+}
+
 static void configure(struct world *w, const char *what, char *rest)
 {
     if (strcmp(what, "plan") == 0) {
@@ -217,6 +266,8 @@ static void configure(struct world *w, const char *what, char *rest)
                                                          .timeout_us = CLOCK_US_PER_S,
                                                          .fall = 3};
         }
+    } else if (strcmp(what, "gate") == 0) {
+        read_gate(&w->config.migration.gate, rest);
     } else if (strcmp(what, "groups") == 0) {
         w->config.groups_len = strcmp(rest, "3") == 0 ? 3 : 2;
     } else {
@@ -377,6 +428,8 @@ static void value_of(struct world *w, const char *name, char **rest, char *out, 
         snprintf(out, out_size, "%u", w->closed);
     } else if (strcmp(name, "open") == 0) {
         snprintf(out, out_size, "%" PRIu64, routing_open(w->routing, group(w, word(rest))));
+    } else if (strcmp(name, "gate") == 0) {
+        snprintf(out, out_size, "%s", status.gate == NULL ? "none" : gate_verdict_name(status.gate->verdict));
     } else if (strcmp(name, "weight") == 0) {
         snprintf(out, out_size, "%" PRIu32, backend_weight(backend(w, word(rest))));
     } else if (strcmp(name, "admin") == 0) {
@@ -437,6 +490,8 @@ static bool happen(struct world *w, const char *what, char *rest)
         set_failpoint(strcmp(rest, "full") == 0 ? "journal-append:1+:enospc" : NULL);
     } else if (strcmp(what, "wall") == 0) {
         set_wall(w, rest);
+    } else if (strcmp(what, "traffic") == 0) {
+        set_traffic(w, rest);
     } else if (strcmp(what, "edit") == 0) {
         char *setting = word(&rest);
 

@@ -135,6 +135,50 @@ void world_stop(struct world *w, bool killed)
     w->routing = NULL;
 }
 
+static void serve_one(struct world *w, uint32_t group, struct world_traffic *traffic)
+{
+    struct random_state random;
+    struct routing_pick_input input = {.now_us = w->now_us, .random = &random};
+    struct routing_attempts attempts = {.group = group, .decided = true};
+    struct lease lease;
+
+    random_seed(&random, w->now_us);
+    traffic->served++;
+    if (routing_pick(routing_view(w->routing), &input, &attempts, &lease) != 0) {
+        return;
+    }
+    if (traffic->error_every > 0 && traffic->served / traffic->error_every > traffic->errors) {
+        traffic->errors++;
+        lease_release(&lease, STATS_ERROR_CONNECT, w->now_us);
+        return;
+    }
+    lease_connected(&lease, 300, w->now_us);
+    lease_turn_begin(&lease);
+    lease_turn_end(&lease,
+                   traffic->response_us / 2 + traffic->response_us * (traffic->served * 37 % 100) * 3 / 200,
+                   w->now_us);
+    lease_release(&lease, -1, w->now_us);
+}
+
+/* What the groups have served up to now. */
+static void serve(struct world *w)
+{
+    for (uint32_t group = 0; group < w->config.groups_len; group++) {
+        struct world_traffic *traffic = &w->traffic[group];
+        uint64_t due = (w->now_us - traffic->since_us) * traffic->per_second / CLOCK_US_PER_S;
+
+        while (traffic->served < due) {
+            serve_one(w, group, traffic);
+        }
+    }
+}
+
+void world_set_traffic(struct world *w, uint32_t group, const struct world_traffic *traffic)
+{
+    w->traffic[group] = *traffic;
+    w->traffic[group].since_us = w->now_us;
+}
+
 void world_run_to(struct world *w, uint64_t at_us)
 {
     for (;;) {
@@ -147,6 +191,7 @@ void world_run_to(struct world *w, uint64_t at_us)
         if (w->before_turn != NULL) {
             w->before_turn(w);
         }
+        serve(w);
         migration_turn(w->migration);
         must(migration_wake_us(w->migration) > w->now_us, "go on: the migration wakes without end");
     }

@@ -19,6 +19,14 @@
 #define WORLD_GROUPS 3
 #define WORLD_LEASES_MAX 64
 
+/* Short connections that a group serves all the time, each with one response. */
+struct world_traffic {
+    uint64_t per_second;  /* 0: none */
+    uint64_t error_every; /* one in so many is refused; 0: none */
+    uint64_t response_us; /* typical; they spread from a half to twice that */
+    uint64_t since_us, served, errors;
+};
+
 struct world {
     char dir[64];
     uint64_t now_us;
@@ -34,6 +42,7 @@ struct world {
     struct migration *migration;
     struct lease leases[WORLD_GROUPS][WORLD_LEASES_MAX];
     size_t leases_len[WORLD_GROUPS];
+    struct world_traffic traffic[WORLD_GROUPS];
     unsigned closed;                      /* connections that a drain closed */
     size_t idle;                          /* of those open on the group that is left, so many are idle */
     void (*before_turn)(struct world *w); /* may be NULL */
@@ -50,6 +59,8 @@ void world_run_to(struct world *w, uint64_t at_us);
 /* Connections of a group: opens n, or closes n. */
 void world_open(struct world *w, uint32_t group, size_t n);
 void world_close(struct world *w, uint32_t group, size_t n);
+/* Changes what a group serves from now on. */
+void world_set_traffic(struct world *w, uint32_t group, const struct world_traffic *traffic);
 /* Both backends of a group, or all but the first. */
 void world_set_state(struct world *w, uint32_t group, enum backend_state state);
 /* Removes the folder. */

@@ -89,7 +89,9 @@ static const char everything[] =
     "    { name = \"new\"; balance = \"hash\"; health = { type = \"none\"; };\n"
     "      backends = ( { address = \"unix:run/b\"; } ); } );\n"
     "  migration = { ramp = { from = \"0.25%\"; over = \"1h\"; shape = \"exponential\"; };\n"
-    "    drain = { timeout = 0; }; commit = \"manual\"; };\n"
+    "    drain = { timeout = 0; }; commit = \"manual\";\n"
+    "    gate = { min_samples = 50; max_error_rate = \"1%\"; max_latency_ratio = 1.25; quantile = 0.999;\n"
+    "      on_fail = \"pause\"; max_connect_ratio = 2; too_few_timeout = 0; }; };\n"
     "} );\n";
 
 static void test_every_setting(void **state)
@@ -145,6 +147,20 @@ static void test_every_setting(void **state)
     assert_int_equal(web->migration.ramp.shape, CONFIG_RAMP_EXPONENTIAL);
     assert_int_equal(web->migration.drain.timeout_us, 0);
     assert_int_equal(web->migration.commit, CONFIG_COMMIT_MANUAL);
+    assert_true(web->migration.gate.present);
+    assert_int_equal(web->migration.gate.window_us, 60000000);
+    assert_int_equal(web->migration.gate.min_samples, 50);
+    assert_int_equal(web->migration.gate.max_error_rate_bp, 100);
+    assert_int_equal(web->migration.gate.max_error_increase_bp, 50);
+    assert_int_equal(web->migration.gate.max_latency_us, 0);
+    assert_int_equal(web->migration.gate.max_latency_ratio, 12500);
+    assert_int_equal(web->migration.gate.max_connect_ratio, 20000);
+    assert_int_equal(web->migration.gate.quantile, 9990);
+    assert_int_equal(web->migration.gate.failures, 2);
+    assert_int_equal(web->migration.gate.on_fail, CONFIG_FAIL_PAUSE);
+    assert_int_equal(web->migration.gate.alpha_bp, 100);
+    assert_int_equal(web->migration.gate.confidence_bp, 8000);
+    assert_int_equal(web->migration.gate.too_few_us, 0);
     config_free(config);
 }
 
@@ -165,6 +181,8 @@ static void test_show(void **state)
         "\nservices.web.groups.old.health.interval = \"1500ms\"  # default: \"2s\"\n",
         "\nservices.web.groups.old.backends.a/b.weight = 0  # default: 1\n",
         "\nservices.web.migration.ramp.from = \"0.25%\"  # default: \"1%\"\n",
+        "\nservices.web.migration.gate.max_latency_ratio = 1.25  # default: 0\n",
+        "\nservices.web.migration.gate.quantile = 0.999  # default: 0.99\n",
         "\nservices.web.migration.ramp.tick = \"36s\"  # default: a hundredth of `over`, at least 100ms\n",
     };
     struct config *config = load(everything, "/etc/shunt");

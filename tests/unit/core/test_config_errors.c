@@ -76,8 +76,8 @@ static void test_unknown_settings(void **state)
          "2: services.web.groups.old.backends[0]: unknown setting \"wieght\" (did you mean \"weight\"?)\n"},
         {BACKEND("address = \"10.0.0.1:80\"; name = \"b1\"; wieght = 3;"),
          "2: services.web.groups.old.backends.b1: unknown setting \"wieght\" (did you mean \"weight\"?)\n"},
-        {MIGRATION("steps = ( { share = \"100%\"; hold = \"1s\"; } ); gate = { };"),
-         "2: services.web.migration: unknown setting \"gate\"\n"},
+        {MIGRATION("steps = ( { share = \"100%\"; hold = \"1s\"; } ); gates = { };"),
+         "2: services.web.migration: unknown setting \"gates\" (did you mean \"gate\"?)\n"},
     };
     EXPECT(cases);
 }
@@ -360,6 +360,23 @@ static void test_migration(void **state)
          "2: services.web.migration.ramp.over: 0 is out of range: 10ms to 365d\n"},
         {MIGRATION("ramp = { over = \"1m\"; tick = \"2m\"; };"),
          "2: services.web.migration.ramp: tick must not be longer than over\n"},
+        {MIGRATION(
+             "ramp = { over = \"1m\"; }; gate = { max_latency_ratio = 1;\nmax_connect_ratio = 0.99999;\n"
+             "quantile = 99; failures = 0; };"),
+         "2: services.web.migration.gate: max_latency_ratio must be above 1: a group as fast as the old one "
+         "could "
+         "not pass; 0 is off\n"
+         "3: services.web.migration.gate.max_connect_ratio: \"0.99999\" is not a number such as 1.5, with at "
+         "most "
+         "four decimals\n"
+         "4: services.web.migration.gate.quantile: 99 is out of range: 0.5 to 0.9999\n"
+         "4: services.web.migration.gate.failures: 0 is out of range: 1 to 1000\n"},
+        {MIGRATION("ramp = { over = \"1m\"; }; gate = { max_error_increase = \"100%\"; };"),
+         "2: services.web.migration.gate: has no limit to check: set one, or leave the gate out\n"},
+        {MIGRATION("ramp = { over = \"1m\"; }; gate = { max_latency_ratio = \"1.5\"; };"),
+         "2: services.web.migration.gate.max_latency_ratio: is a text: write a number such as 1.5, with at "
+         "most "
+         "four decimals, without quotes\n"},
         {"services = ( { " NAMES "\nmigration = { ramp = { over = \"1m\"; }; };\n"
          "groups = ( " OTHER_GROUP " ); } );",
          "2: services.web.migration: a migration needs two groups to go from one to the other\n"},

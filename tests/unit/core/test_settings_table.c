@@ -65,12 +65,13 @@ static void test_widths(void **state)
 {
     (void)state;
     static const size_t widths[] = {
-        [SETTINGS_BOOL] = sizeof(bool),         [SETTINGS_COUNT] = sizeof(uint32_t),
-        [SETTINGS_DURATION] = sizeof(uint64_t), [SETTINGS_SHARE] = sizeof(uint32_t),
-        [SETTINGS_SIZE] = sizeof(uint64_t),     [SETTINGS_MODE] = sizeof(uint32_t),
-        [SETTINGS_WORD] = sizeof(unsigned),     [SETTINGS_STRING] = sizeof(char *),
-        [SETTINGS_NAME] = sizeof(char *),       [SETTINGS_ENDPOINT] = sizeof(char *),
-        [SETTINGS_ADDRESS] = sizeof(char *),    [SETTINGS_PATH] = sizeof(char *)};
+        [SETTINGS_BOOL] = sizeof(bool),        [SETTINGS_COUNT] = sizeof(uint32_t),
+        [SETTINGS_DECIMAL] = sizeof(uint32_t), [SETTINGS_DURATION] = sizeof(uint64_t),
+        [SETTINGS_SHARE] = sizeof(uint32_t),   [SETTINGS_SIZE] = sizeof(uint64_t),
+        [SETTINGS_MODE] = sizeof(uint32_t),    [SETTINGS_WORD] = sizeof(unsigned),
+        [SETTINGS_STRING] = sizeof(char *),    [SETTINGS_NAME] = sizeof(char *),
+        [SETTINGS_ENDPOINT] = sizeof(char *),  [SETTINGS_ADDRESS] = sizeof(char *),
+        [SETTINGS_PATH] = sizeof(char *)};
     for (size_t i = 0; i < settings_table.len; i++) {
         const struct setting *setting = &settings_table.list[i];
         if (setting->type == SETTINGS_LIST) {

@@ -71,6 +71,8 @@ static const struct {
     {MIGRATION_RAMPING, MACHINE_SHARE, TO(PAUSED)},
     {MIGRATION_RAMPING, MACHINE_PAUSE, TO(PAUSED)},
     {MIGRATION_RAMPING, MACHINE_ABORT, TO(ROLLING_BACK)},
+    {MIGRATION_RAMPING, MACHINE_GATE_FAIL, TO(PAUSED) | TO(ROLLING_BACK)},
+    {MIGRATION_RAMPING, MACHINE_GATE_TOO_FEW, TO(PAUSED)},
     {MIGRATION_RAMPING, MACHINE_TARGET_LOST, TO(RAMPING)},
     {MIGRATION_RAMPING, MACHINE_TARGET_BACK, TO(RAMPING)},
     {MIGRATION_PAUSED, MACHINE_RESUME, TO(RAMPING) | TO(DRAINING)},
@@ -85,11 +87,13 @@ static const struct {
     {MIGRATION_DRAINING, MACHINE_SHARE, TO(PAUSED)},
     {MIGRATION_DRAINING, MACHINE_PAUSE, TO(PAUSED)},
     {MIGRATION_DRAINING, MACHINE_ABORT, TO(ROLLING_BACK)},
+    {MIGRATION_DRAINING, MACHINE_GATE_FAIL, TO(PAUSED) | TO(ROLLING_BACK)},
     {MIGRATION_DRAINING, MACHINE_TARGET_LOST, TO(DRAINING)},
     {MIGRATION_DRAINING, MACHINE_TARGET_BACK, TO(DRAINING)},
     {MIGRATION_AWAITING_COMMIT, MACHINE_COMMIT, TO(COMPLETED)},
     {MIGRATION_AWAITING_COMMIT, MACHINE_SHARE, TO(PAUSED)},
     {MIGRATION_AWAITING_COMMIT, MACHINE_ABORT, TO(ROLLING_BACK)},
+    {MIGRATION_AWAITING_COMMIT, MACHINE_GATE_FAIL, TO(ROLLING_BACK)},
     {MIGRATION_AWAITING_COMMIT, MACHINE_TARGET_LOST, TO(AWAITING_COMMIT)},
     {MIGRATION_AWAITING_COMMIT, MACHINE_TARGET_BACK, TO(AWAITING_COMMIT)},
     {MIGRATION_ROLLING_BACK, MACHINE_ABORT, TO(ROLLING_BACK)},
@@ -141,6 +145,8 @@ static bool combination(unsigned number, struct machine *m, struct machine_rules
     rules->drain_us = rules->back_drain_us = MINUTE;
     rules->back_us = number % 2 != 0 ? MINUTE : 0;
     rules->commit_manual = number % 2;
+    rules->gate_pauses = rules->commit_manual; /* no row asks for both */
+    rules->too_few_us = 0;
     number /= 2;
     in->usable = number % 2;
     number /= 2;
@@ -509,6 +515,48 @@ static void a_step_waits_for_what_it_wants(void **state)
     assert_int_equal(change.next.served_us, 0); /* what was waited does not shorten the next hold */
 }
 
+/* A gate that failed acts before a lost target, a disk or the hold; one that waits holds the step up, for so
+ * long. */
+static void a_gate_acts_and_waits(void **state)
+{
+    struct machine_rules rules = {.plan = plans[1], .too_few_us = MINUTE};
+    struct machine m = {
+        .phase = MIGRATION_RAMPING, .target = 1, .step = 1, .share_bp = 100, .detached = true, .held = true};
+    struct machine_sight sight = {.now_us = 5 * MINUTE, .gate_failed = true, .gate_waits = true};
+    struct machine_input in = {.event = MACHINE_GATE_FAIL, .now_us = 5 * MINUTE};
+    struct machine_change change;
+
+    (void)state;
+    assert_int_equal(machine_due(&m, &rules, &sight), MACHINE_GATE_FAIL);
+    assert_int_equal(machine_handle(&m, &rules, &in, &change), 0);
+    assert_int_equal(change.next.phase, MIGRATION_ROLLING_BACK);
+    assert_int_equal(change.next.share_bp, 0);
+    assert_int_equal(change.order, MACHINE_ACT_FIRST);
+    rules.gate_pauses = true;
+    assert_int_equal(machine_handle(&m, &rules, &in, &change), 0);
+    assert_int_equal(change.next.phase, MIGRATION_PAUSED);
+    assert_int_equal(change.next.share_bp, 100);
+
+    m.phase = MIGRATION_PAUSED; /* the operator has it in hand */
+    assert_int_not_equal(machine_due(&m, &rules, &sight), MACHINE_GATE_FAIL);
+    m.phase = MIGRATION_AWAITING_COMMIT; /* there is nothing to pause */
+    assert_int_not_equal(machine_due(&m, &rules, &sight), MACHINE_GATE_FAIL);
+    rules.gate_pauses = false;
+    assert_int_equal(machine_due(&m, &rules, &sight), MACHINE_GATE_FAIL);
+
+    m = ramping(1, 0);
+    m.mark_us = 0;
+    sight = (struct machine_sight){.now_us = 5 * MINUTE, .usable = 1, .gate_waits = true};
+    assert_int_equal(machine_due(&m, &rules, &sight), MACHINE_NO_EVENT);
+    sight.gate_waits = false;
+    assert_int_equal(machine_due(&m, &rules, &sight), MACHINE_STEP_DUE);
+    sight.gate_waits = true;
+    sight.now_us = 6 * MINUTE;
+    assert_int_equal(machine_due(&m, &rules, &sight), MACHINE_GATE_TOO_FEW);
+    rules.too_few_us = 0;
+    assert_int_equal(machine_due(&m, &rules, &sight), MACHINE_NO_EVENT);
+}
+
 /* A gradual rollback only falls, is at 0 in time, and comes down at once when the target cannot serve. */
 static void a_gradual_rollback_only_falls(void **state)
 {
@@ -557,6 +605,7 @@ int main(void)
         cmocka_unit_test(a_rollback_waits_for_no_disk),
         cmocka_unit_test(a_gradual_rollback_only_falls),
         cmocka_unit_test(a_step_waits_for_what_it_wants),
+        cmocka_unit_test(a_gate_acts_and_waits),
     };
 
     return cmocka_run_group_tests(tests, compile_plans, destroy_plans);

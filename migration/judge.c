@@ -1,0 +1,172 @@
+/*
+ * The gate at work in a migration: reads the counters of both groups at its pace, tells it of steps, and puts
+ * its failures into the events. Control thread. What the figures mean is decided in migration/gate.c, what
+ * follows from a verdict in migration/machine.c.
+ */
+#include "migration/migration_internal.h"
+
+#include "core/clock.h"
+#include "core/units.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static double part(uint32_t share_bp)
+{
+    return (double)share_bp / UNITS_BP_FULL;
+}
+
+static double decimal(uint32_t value)
+{
+    return (double)value / CONFIG_DECIMAL_ONE;
+}
+
+int judge_create(struct migration *m, struct err_text *err)
+{
+    const struct config_gate *config = &m->options.config->migration.gate;
+    struct gate_rules rules = {.window_us = config->window_us,
+                               .min_samples = config->min_samples,
+                               .max_error_rate = part(config->max_error_rate_bp),
+                               .max_error_increase = part(config->max_error_increase_bp),
+                               .max_latency_us = config->max_latency_us,
+                               .max_latency_ratio = decimal(config->max_latency_ratio),
+                               .max_connect_ratio = decimal(config->max_connect_ratio),
+                               .quantile = decimal(config->quantile),
+                               .failures = config->failures,
+                               .alpha = part(config->alpha_bp),
+                               .confidence = part(config->confidence_bp),
+                               .grace_us = config->grace_us};
+
+    if (!config->present) {
+        return 0;
+    }
+    m->rules.gate_pauses = config->on_fail == CONFIG_FAIL_PAUSE;
+    m->rules.too_few_us = config->too_few_us;
+    return gate_create(&rules, &m->gate, err);
+}
+
+static void add_reading(struct histogram_reading *to, const struct histogram_reading *more)
+{
+    to->count += more->count;
+    to->sum_us += more->sum_us;
+    for (size_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
+        to->bucket[i] += more->bucket[i];
+    }
+}
+
+static void read_group(const struct migration *m, uint32_t group, struct stats_backend_reading *sum)
+{
+    memset(sum, 0, sizeof(*sum));
+    for (size_t i = 0; i < routing_backends(m->options.routing, group); i++) {
+        struct stats_backend_reading one;
+
+        backend_read(routing_backend_at(m->options.routing, group, i), &one);
+        sum->connections += one.connections;
+        for (size_t kind = 0; kind < STATS_ERROR_COUNT; kind++) {
+            sum->errors[kind] += one.errors[kind];
+        }
+        add_reading(&sum->connect_us, &one.connect_us);
+        add_reading(&sum->response_us, &one.response_us);
+    }
+}
+
+static void say(const struct migration *m, enum gate_verdict before)
+{
+    const struct gate_result *result = gate_result(m->gate);
+    const char *service = m->options.config->name;
+
+    if (result->verdict == GATE_FAIL && before != GATE_FAIL) {
+        events_add(m->options.events, clock_wall_us(), EVENTS_WARN, service, "gate", "gate", NULL,
+                   "%s, failure 1 of %" PRIu32, result->worst->message, gate_rules(m->gate)->failures);
+    } else if (result->verdict != GATE_FAIL && before == GATE_FAIL) {
+        events_add(m->options.events, clock_wall_us(), EVENTS_INFO, service, "gate", "gate", NULL,
+                   "no check fails any more");
+    }
+}
+
+/* Whether there are two groups with traffic to judge. */
+static bool is_watching(const struct machine *s)
+{
+    return machine_is_open(s) && s->phase != MIGRATION_ROLLING_BACK && s->target != ROUTING_NONE;
+}
+
+void judge_look(struct migration *m)
+{
+    const struct machine *s = &m->machine;
+    uint64_t now_us = m->clock_us(m->clock_context);
+    struct stats_backend_reading old;
+    struct stats_backend_reading target;
+    enum gate_verdict before;
+
+    if (m->gate == NULL || !is_watching(s)) {
+        m->judging = false;
+        return;
+    }
+    /* Who resumes after a failure wants it judged anew. */
+    if (!m->judging || m->judged_number != s->number ||
+        (m->judged_phase == MIGRATION_PAUSED && s->phase != MIGRATION_PAUSED &&
+         gate_result(m->gate)->verdict == GATE_FAIL)) {
+        m->judging = true;
+        m->judged_number = s->number;
+        m->judged_share_bp = 0;
+        m->judge_due_us = now_us;
+        gate_begin(m->gate, now_us);
+    }
+    m->judged_phase = s->phase;
+    if (m->judged_share_bp != s->share_bp) {
+        m->judged_share_bp = s->share_bp;
+        gate_step(m->gate, s->share_bp, now_us);
+    }
+    if (now_us < m->judge_due_us) {
+        return;
+    }
+    m->judge_due_us = now_us + gate_interval_us(m->gate);
+    before = gate_result(m->gate)->verdict;
+    read_group(m, s->active, &old);
+    read_group(m, s->target, &target);
+    if (gate_look(m->gate, &old, &target, now_us)) {
+        say(m, before);
+    }
+}
+
+void judge_see(const struct migration *m, struct machine_sight *sight)
+{
+    if (m->judging) {
+        sight->gate_failed = gate_result(m->gate)->act;
+        sight->gate_waits = gate_result(m->gate)->verdict != GATE_PASS;
+    }
+}
+
+bool judge_waits(const struct migration *m)
+{
+    return m->judging && gate_result(m->gate)->verdict != GATE_PASS;
+}
+
+const char *judge_message(const struct migration *m)
+{
+    const struct gate_check *worst = m->gate == NULL ? NULL : gate_result(m->gate)->worst;
+
+    return worst == NULL ? "" : worst->message;
+}
+
+const struct gate_result *judge_result(const struct migration *m)
+{
+    return m->gate != NULL && gate_result(m->gate)->looks > 0 ? gate_result(m->gate) : NULL;
+}
+
+json_t *judge_json(const struct migration *m)
+{
+    const struct gate_result *result = gate_result(m->gate);
+    json_t *checks = json_array();
+
+    for (size_t i = 0; i < result->checks_len; i++) {
+        const struct gate_check *check = &result->checks[i];
+
+        (void)json_array_append_new(
+            checks, json_pack("{s:s, s:f, s:f, s:I, s:s}", "name", gate_check_name(check->kind), "observed",
+                              check->observed, "limit", check->limit, "samples", (json_int_t)check->samples,
+                              "verdict", gate_verdict_name(check->verdict)));
+    }
+    return json_pack("{s:s, s:o}", "verdict", gate_verdict_name(result->verdict), "checks", checks);
+}
