@@ -18,6 +18,7 @@ int admin_create(const struct admin_options *options, struct admin **out, struct
     admin->options = *options;
     admin->options.socket_path = path;
     admin->socket_path = path;
+    list_init(&admin->jobs);
     int code = server_create(admin, &admin->server, err);
     if (code != ERR_OK) {
         free(admin->socket_path);
@@ -40,6 +41,7 @@ void admin_destroy(struct admin *admin)
         return;
     }
     server_destroy(admin->server);
+    job_orphan_all(admin);
     free(admin->socket_path);
     free(admin);
 }

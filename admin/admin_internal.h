@@ -12,6 +12,7 @@
 #include "admin/admin.h"
 #include "admin/commands.h"
 #include "admin/tokens.h"
+#include "core/list.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -24,6 +25,7 @@ struct admin {
     struct admin_options options; /* borrowed parts as in admin.h */
     char *socket_path;            /* owned; options.socket_path points to it */
     struct admin_server *server;  /* owned; NULL in tests of the dispatcher */
+    struct list jobs;             /* of struct job: replies that are still to come */
 };
 
 /* Who sits at the other end of the socket. */
@@ -40,9 +42,15 @@ struct command_values {
     uint32_t group;                      /* ROUTING_NONE */
     struct backend *backend;             /* NULL; of service, in group */
     bool share_given;
-    uint32_t share_bp;             /* 0 */
-    uint32_t weight;               /* 0 */
-    unsigned choice;               /* index into the choices; 0 */
+    uint32_t share_bp; /* 0 */
+    uint32_t weight;   /* 0 */
+    bool choice_given;
+    unsigned choice;            /* index into the choices; 0 */
+    uint64_t connection;        /* id; 0 */
+    uint64_t older_us, idle_us; /* 0 */
+    struct addr_ip client;      /* family 0; behind client_bits all 0 */
+    unsigned client_bits;
+    uint64_t rate;                 /* a second; 0 */
     uint64_t duration_us;          /* CLOCK_NEVER */
     uint64_t count;                /* 0 */
     const struct command *command; /* NULL */
@@ -51,7 +59,9 @@ struct command_values {
 };
 
 /* What goes on after the first reply: the client is asked again when something happened. */
-enum command_follow { COMMAND_FOLLOW_NONE, COMMAND_FOLLOW_WAIT, COMMAND_FOLLOW_WATCH };
+enum command_follow { COMMAND_FOLLOW_NONE, COMMAND_FOLLOW_WAIT, COMMAND_FOLLOW_WATCH, COMMAND_FOLLOW_JOB };
+
+struct job;
 
 struct command_followed {
     enum command_follow kind;
@@ -59,6 +69,7 @@ struct command_followed {
     char service[ROUTING_NAME_MAX]; /* by name: services may be replaced meanwhile; empty: all */
     uint64_t until_us;              /* WAIT: monotonic, CLOCK_NEVER */
     uint64_t seen;                  /* WATCH: number of the last event written */
+    struct job *job;                /* JOB: counted */
 };
 
 struct command_call {
@@ -76,7 +87,8 @@ struct command_call {
 typedef int command_handler(struct command_call *call, struct err_text *err);
 
 command_handler cmd_help, cmd_status, cmd_start, cmd_share, cmd_pause, cmd_resume, cmd_skip, cmd_abort,
-    cmd_commit, cmd_plan, cmd_wait, cmd_watch, cmd_events, cmd_backend, cmd_weight, cmd_show;
+    cmd_commit, cmd_plan, cmd_wait, cmd_watch, cmd_events, cmd_backend, cmd_weight, cmd_connections, cmd_kill,
+    cmd_show;
 
 /* What dispatch_line gives back. */
 struct dispatch_reply {
@@ -95,6 +107,8 @@ void dispatch_line(struct admin *admin, const struct admin_peer *peer, char *lin
  * NONE and the text ends with the empty line. Returns 0 or ERR_NOMEM. */
 MUST_CHECK int dispatch_follow(struct admin *admin, struct command_followed *follow, uint64_t now_us,
                                char **text, size_t *length);
+/* Lets go of what is followed, also before it is over. */
+void dispatch_unfollow(struct command_followed *follow);
 /* "error: …" as a whole reply, control bytes replaced, always one line. Owned by the caller. */
 char *dispatch_error(const char *message);
 
@@ -110,6 +124,32 @@ MUST_CHECK int args_find_command(const char *name, const struct command **out, s
 /* follow steps: return true when it is over. */
 bool cmd_wait_step(struct admin *admin, struct command_followed *follow, uint64_t now_us, FILE *reply);
 bool cmd_watch_step(struct admin *admin, struct command_followed *follow, FILE *reply);
+
+/*
+ * job.c: work that a command began on the workers, whose reply comes later. One count is the client's (in
+ * command_followed), one the work's. Embedded as the first member of what a command needs.
+ */
+struct job {
+    unsigned count;
+    struct admin *admin; /* borrowed; NULL when it has gone meanwhile */
+    struct list node;    /* in admin->jobs */
+    bool over;
+    char *text; /* the reply; owned; NULL: out of memory */
+    size_t length;
+    void (*destroy)(struct job *job); /* frees what embeds it */
+    void (*orphan)(struct job *job); /* the admin room goes: end what hangs on its loop; NULL: nothing does */
+};
+
+/* With two counts: hands one to the client of the call. */
+void job_begin(struct job *job, struct command_call *call, void (*destroy)(struct job *job));
+/* NULL is allowed. */
+void job_put(struct job *job);
+/* The work is done: takes over text (lines as in a reply, or one "error: …" line), tells the client, and lets
+ * go of the work's count. */
+void job_end(struct job *job, char *text, size_t length);
+bool job_step(struct command_followed *follow, FILE *reply);
+/* The admin room goes: jobs end by themselves, without anybody who listens. */
+void job_orphan_all(struct admin *admin);
 
 /* render.c: text. */
 void render_service_line(FILE *out, const struct admin_service *service);
@@ -131,5 +171,7 @@ MUST_CHECK int render_json_write(FILE *out, json_t *value);
 /* server.c */
 MUST_CHECK int server_create(struct admin *admin, struct admin_server **out, struct err_text *err);
 void server_destroy(struct admin_server *server);
+/* Those that follow something look, in the next turn of the loop. NULL is allowed. */
+void server_wake(struct admin_server *server);
 
 #endif

@@ -3,7 +3,7 @@
  * checked. A refusal names the nearest name that exists, or lists what there is. Control thread. Roles and
  * audit are left to admin/dispatch.c.
  */
-#include "admin/admin_internal.h"
+#include "admin/args_internal.h"
 #include "core/clock.h"
 #include "core/units.h"
 
@@ -12,16 +12,6 @@
 #include <string.h>
 
 #define LISTED_MAX 12u /* names in a message; the rest becomes "…" */
-
-/* One reading: the words that are left, and what was made of those before. */
-struct reader {
-    struct admin *admin;
-    const struct command *command;
-    const char *word[TOKENS_MAX];
-    size_t len, at;
-    struct command_values *out;
-    struct err_text *err;
-};
 
 typedef const char *name_fn(const void *context, size_t index);
 
@@ -108,7 +98,7 @@ int args_find_command(const char *name, const struct command **out, struct err_t
 }
 
 /* "usage: start SERVICE …: what is wrong". Returns ERR_INVALID. */
-static int refuse_usage(struct reader *reader, const char *what, const char *word)
+int args_refuse_usage(struct args_reader *reader, const char *what, const char *word)
 {
     char usage[200] = "";
     FILE *out = fmemopen(usage, sizeof(usage), "w");
@@ -119,7 +109,7 @@ static int refuse_usage(struct reader *reader, const char *what, const char *wor
     return err_set(reader->err, ERR_INVALID, "usage: %s: %s%.100s", usage, what, word);
 }
 
-static int read_group(struct reader *reader, const char *word)
+int args_read_group(struct args_reader *reader, const char *word)
 {
     struct routing *routing = reader->out->service->routing;
     reader->out->group = routing_find_group(routing, word);
@@ -130,7 +120,7 @@ static int read_group(struct reader *reader, const char *word)
 }
 
 /* SERVICE/GROUP/BACKEND; the backend's name may hold slashes (a Unix path), the others cannot. */
-static int read_backend(struct reader *reader, const char *word)
+int args_read_backend(struct args_reader *reader, const char *word)
 {
     char service[ROUTING_NAME_MAX];
     char group[ROUTING_NAME_MAX];
@@ -145,7 +135,7 @@ static int read_backend(struct reader *reader, const char *word)
     (void)snprintf(group, sizeof(group), "%.*s", (int)(second - first - 1), first + 1);
     int code = args_find_service(reader->admin, service, &reader->out->service, reader->err);
     if (code == ERR_OK) {
-        code = read_group(reader, group);
+        code = args_read_group(reader, group);
     }
     if (code != ERR_OK) {
         return code;
@@ -159,11 +149,12 @@ static int read_backend(struct reader *reader, const char *word)
                           routing_backends(of.routing, of.group));
 }
 
-static int read_choice(struct reader *reader, const struct command_arg *arg, const char *word)
+static int read_choice(struct args_reader *reader, const struct command_arg *arg, const char *word)
 {
     for (unsigned i = 0; arg->choices[i] != NULL; i++) {
         if (strcmp(arg->choices[i], word) == 0) {
             reader->out->choice = i;
+            reader->out->choice_given = true;
             return ERR_OK;
         }
     }
@@ -171,7 +162,7 @@ static int read_choice(struct reader *reader, const struct command_arg *arg, con
 }
 
 /* The numbers: one message each, since what is accepted differs. */
-static int read_number(struct reader *reader, const struct command_arg *arg, const char *word)
+static int read_number(struct args_reader *reader, const struct command_arg *arg, const char *word)
 {
     struct command_values *out = reader->out;
     uint64_t value = 0;
@@ -205,15 +196,15 @@ static int read_number(struct reader *reader, const struct command_arg *arg, con
     }
 }
 
-static int read_value(struct reader *reader, const struct command_arg *arg, const char *word)
+int args_read_value(struct args_reader *reader, const struct command_arg *arg, const char *word)
 {
     switch (arg->type) {
     case COMMAND_ARG_SERVICE:
         return args_find_service(reader->admin, word, &reader->out->service, reader->err);
     case COMMAND_ARG_GROUP:
-        return read_group(reader, word);
+        return args_read_group(reader, word);
     case COMMAND_ARG_BACKEND:
-        return read_backend(reader, word);
+        return args_read_backend(reader, word);
     case COMMAND_ARG_CHOICE:
         return read_choice(reader, arg, word);
     case COMMAND_ARG_COMMAND:
@@ -224,12 +215,20 @@ static int read_value(struct reader *reader, const struct command_arg *arg, cons
     case COMMAND_ARG_COUNT:
     case COMMAND_ARG_END:
         break;
+    case COMMAND_ARG_VICTIM:
+    case COMMAND_ARG_OLDER:
+    case COMMAND_ARG_IDLE:
+    case COMMAND_ARG_CLIENT:
+    case COMMAND_ARG_PLACE:
+    case COMMAND_ARG_RATE:
+    case COMMAND_ARG_LIMIT:
+        return args_read_filter(reader, arg, word);
     }
     return read_number(reader, arg, word);
 }
 
 /* `events 5`: a word that is no service but a good value for the argument behind it belongs to that one. */
-static bool belongs_to_next(struct reader *reader, const struct command_arg *arg, const char *word)
+static bool belongs_to_next(struct args_reader *reader, const struct command_arg *arg, const char *word)
 {
     uint64_t ignored;
     return arg->optional && arg->type == COMMAND_ARG_SERVICE && arg[1].type == COMMAND_ARG_COUNT &&
@@ -237,31 +236,31 @@ static bool belongs_to_next(struct reader *reader, const struct command_arg *arg
            args_find_service(reader->admin, word, &reader->out->service, NULL) != ERR_OK;
 }
 
-static int read_argument(struct reader *reader, const struct command_arg *arg)
+static int read_argument(struct args_reader *reader, const struct command_arg *arg)
 {
     const char *word = reader->at < reader->len ? reader->word[reader->at] : NULL;
     if (word != NULL && arg->keyword != NULL) {
         if (strcmp(word, arg->keyword) != 0) {
-            return arg->optional ? ERR_OK : refuse_usage(reader, "missing ", arg->keyword);
+            return arg->optional ? ERR_OK : args_refuse_usage(reader, "missing ", arg->keyword);
         }
         reader->at++;
         if (reader->at == reader->len) {
-            return refuse_usage(reader, "a value must follow ", arg->keyword);
+            return args_refuse_usage(reader, "a value must follow ", arg->keyword);
         }
         word = reader->word[reader->at];
     }
     if (word == NULL) {
-        return arg->optional ? ERR_OK : refuse_usage(reader, "missing ", arg->name);
+        return arg->optional ? ERR_OK : args_refuse_usage(reader, "missing ", arg->name);
     }
     if (belongs_to_next(reader, arg, word)) {
         return ERR_OK;
     }
     reader->at++;
-    return read_value(reader, arg, word);
+    return args_read_value(reader, arg, word);
 }
 
 /* Takes --json and reason "TEXT" out of the words. */
-static int read_options(struct reader *reader, const struct tokens *tokens)
+static int read_options(struct args_reader *reader, const struct tokens *tokens)
 {
     size_t len = tokens->len;
     if (reader->command->changes && len >= 2 && strcmp(tokens->word[len - 2], "reason") == 0) {
@@ -275,7 +274,8 @@ static int read_options(struct reader *reader, const struct tokens *tokens)
         if (strcmp(tokens->word[i], "--json") != 0) {
             reader->word[reader->len++] = tokens->word[i];
         } else if (reader->command->changes) {
-            return refuse_usage(reader, "--json is for commands that show something; see ", "status --json");
+            return args_refuse_usage(reader, "--json is for commands that show something; see ",
+                                     "status --json");
         } else {
             reader->out->json = true;
         }
@@ -286,19 +286,25 @@ static int read_options(struct reader *reader, const struct tokens *tokens)
 int args_read(struct admin *admin, const struct command *command, const struct tokens *tokens,
               struct command_values *out, struct err_text *err)
 {
-    struct reader reader = {.admin = admin, .command = command, .out = out, .err = err};
+    struct args_reader reader = {.admin = admin, .command = command, .out = out, .err = err};
     *out = (struct command_values){.group = ROUTING_NONE, .duration_us = CLOCK_NEVER};
     int code = read_options(&reader, tokens);
+    if (code == ERR_OK) {
+        code = args_take_options(&reader);
+    }
     for (const struct command_arg *arg = command->args; code == ERR_OK && arg->type != COMMAND_ARG_END;
          arg++) {
-        code = read_argument(&reader, arg);
+        code = args_is_option(arg) ? ERR_OK : read_argument(&reader, arg);
+    }
+    if (code == ERR_OK) {
+        code = args_read_options(&reader);
     }
     if (code == ERR_OK && reader.at < reader.len) {
         const char *word = reader.word[reader.at];
         if (strcmp(word, "reason") == 0 && command->changes) {
-            return refuse_usage(&reader, "the reason is one word in double quotes, at the end", "");
+            return args_refuse_usage(&reader, "the reason is one word in double quotes, at the end", "");
         }
-        return refuse_usage(&reader, "too much: ", word);
+        return args_refuse_usage(&reader, "too much: ", word);
     }
     return code;
 }

@@ -311,6 +311,7 @@ void client_destroy(struct admin_client *client)
     if (client->timer != NULL) {
         event_free(client->timer);
     }
+    dispatch_unfollow(&client->follow);
     bufferevent_free(client->stream);
     free(client);
 }

@@ -27,6 +27,8 @@
     X(EVENTS)                                                                                                \
     X(BACKEND)                                                                                               \
     X(WEIGHT)                                                                                                \
+    X(CONNECTIONS)                                                                                           \
+    X(KILL)                                                                                                  \
     X(SHOW)
 
 enum command_id {
@@ -54,17 +56,28 @@ enum command_arg_type {
     COMMAND_ARG_CHOICE,   /* one of the words in choices */
     COMMAND_ARG_DURATION, /* 30s, 5m */
     COMMAND_ARG_COUNT,    /* 1 to COMMAND_COUNT_MAX */
-    COMMAND_ARG_COMMAND   /* name of a command */
+    COMMAND_ARG_COMMAND,  /* name of a command */
+    COMMAND_ARG_VICTIM,   /* CONNECTION, SERVICE, SERVICE/GROUP or SERVICE/GROUP/BACKEND */
+    COMMAND_ARG_OLDER,    /* a duration: at least so old */
+    COMMAND_ARG_IDLE,     /* a duration: without a byte for so long */
+    COMMAND_ARG_CLIENT,   /* an address, with or without /BITS */
+    COMMAND_ARG_PLACE,    /* BACKEND or GROUP/BACKEND of the service that stands before it */
+    COMMAND_ARG_RATE,     /* so many a second */
+    COMMAND_ARG_LIMIT     /* so many lines, 1 to COMMAND_LIMIT_MAX */
 };
 
-#define COMMAND_ARGS_MAX 4u     /* with the ending one */
+#define COMMAND_ARGS_MAX 9u      /* with the ending one */
+#define COMMAND_LIMIT_MAX 10000u /* lines that a list of connections may have */
+#define COMMAND_RATE_MAX 1000000u
 #define COMMAND_COUNT_MAX 1000u /* largest N that a command takes */
 #define COMMAND_REASON_MAX 200u /* bytes of a reason: what journal and events keep whole */
 
 struct command_arg {
     enum command_arg_type type;
     bool optional;
-    const char *keyword;        /* the word that goes before it ("to"); NULL: none */
+    /* The word that goes before it ("to"); NULL: none. One that begins with "--" makes it an option: it may
+     * stand anywhere, and options come last in the table. */
+    const char *keyword;
     const char *name;           /* as in the usage: "SERVICE" */
     const char *const *choices; /* CHOICE only: the words, ended by NULL */
 };

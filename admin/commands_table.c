@@ -7,6 +7,7 @@
 #include <string.h>
 
 static const char *const admin_states[] = {"ready", "drain", "maint", NULL};
+static const char *const count_keys[] = {"backend", "client", "group", NULL};
 static const char *const show_topics[] = {"settings", "version", NULL};
 
 #define ARG_SERVICE                                                                                          \
@@ -20,6 +21,19 @@ static const char *const show_topics[] = {"settings", "version", NULL};
 #define ARG_BACKEND                                                                                          \
     {                                                                                                        \
         .type = COMMAND_ARG_BACKEND, .name = "SERVICE/GROUP/BACKEND"                                         \
+    }
+
+#define ARG_OLDER                                                                                            \
+    {                                                                                                        \
+        .type = COMMAND_ARG_OLDER, .name = "T", .keyword = "--older", .optional = true                       \
+    }
+#define ARG_IDLE                                                                                             \
+    {                                                                                                        \
+        .type = COMMAND_ARG_IDLE, .name = "T", .keyword = "--idle", .optional = true                         \
+    }
+#define ARG_CLIENT                                                                                           \
+    {                                                                                                        \
+        .type = COMMAND_ARG_CLIENT, .name = "ADDR", .keyword = "--client", .optional = true                  \
     }
 
 static const struct command table[COMMAND_COUNT] = {
@@ -176,6 +190,47 @@ static const struct command table[COMMAND_COUNT] = {
             .help = "0 to 65535; 0 takes no new connections. It holds from the next connection on and "
                     "outlives a\n"
                     "restart.\n",
+        },
+    [COMMAND_CONNECTIONS] =
+        {
+            .name = "connections",
+            .role = COMMAND_ROLE_VIEWER,
+            .args = {ARG_SERVICE_OPTIONAL,
+                     ARG_OLDER,
+                     ARG_IDLE,
+                     ARG_CLIENT,
+                     {.type = COMMAND_ARG_PLACE, .name = "BACKEND", .keyword = "--backend", .optional = true},
+                     {.type = COMMAND_ARG_LIMIT, .name = "N", .keyword = "--limit", .optional = true},
+                     {.type = COMMAND_ARG_CHOICE,
+                      .name = "backend|client|group",
+                      .keyword = "--count-by",
+                      .choices = count_keys,
+                      .optional = true}},
+            .summary = "lists the open connections, or counts them",
+            .help = "The oldest N (100 unless told, at most 10000), with their ids for kill. --older and "
+                    "--idle take\n"
+                    "durations, --client an address or a network (10.0.0.0/8), --backend a name or "
+                    "GROUP/NAME.\n"
+                    "The workers are asked in small slices, so traffic does not notice.\n",
+        },
+    [COMMAND_KILL] =
+        {
+            .name = "kill",
+            .role = COMMAND_ROLE_ADMIN,
+            .changes = true,
+            .args = {{.type = COMMAND_ARG_VICTIM, .name = "CONNECTION|SERVICE/GROUP[/BACKEND]"},
+                     ARG_OLDER,
+                     ARG_IDLE,
+                     ARG_CLIENT,
+                     {.type = COMMAND_ARG_RATE, .name = "N", .keyword = "--rate", .optional = true}},
+            .summary = "closes one connection, or all that are meant",
+            .help = "What was read is delivered first. CONNECTION is an id that connections shows. With "
+                    "--rate at\n"
+                    "most N a second are closed. SERVICE alone is possible together with --older, --idle "
+                    "or --client.\n"
+                    "Connections accepted after the command are not meant. The reply comes when all is done; "
+                    "leaving\n"
+                    "it does not stop a kill that has begun.\n",
         },
     [COMMAND_SHOW] =
         {

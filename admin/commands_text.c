@@ -22,7 +22,7 @@ void commands_write_list(FILE *out, enum command_role role)
     const struct command *table = commands_table();
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         if (commands_allowed(&table[i], role)) {
-            fprintf(out, "%-8s  %s\n", table[i].name, table[i].summary);
+            fprintf(out, "%-11s  %s\n", table[i].name, table[i].summary);
         }
     }
     fputs("help COMMAND explains one. Commands that change something take reason \"TEXT\" at the end,\n"

@@ -13,12 +13,15 @@
 #define AUDIT_LINE_MAX 512u /* bytes of the line that the audit log repeats */
 
 static command_handler *const handlers[COMMAND_COUNT] = {
-    [COMMAND_HELP] = cmd_help,     [COMMAND_STATUS] = cmd_status,   [COMMAND_START] = cmd_start,
-    [COMMAND_SHARE] = cmd_share,   [COMMAND_PAUSE] = cmd_pause,     [COMMAND_RESUME] = cmd_resume,
-    [COMMAND_SKIP] = cmd_skip,     [COMMAND_ABORT] = cmd_abort,     [COMMAND_COMMIT] = cmd_commit,
-    [COMMAND_PLAN] = cmd_plan,     [COMMAND_WAIT] = cmd_wait,       [COMMAND_WATCH] = cmd_watch,
-    [COMMAND_EVENTS] = cmd_events, [COMMAND_BACKEND] = cmd_backend, [COMMAND_WEIGHT] = cmd_weight,
-    [COMMAND_SHOW] = cmd_show,
+    [COMMAND_HELP] = cmd_help,     [COMMAND_STATUS] = cmd_status,
+    [COMMAND_START] = cmd_start,   [COMMAND_SHARE] = cmd_share,
+    [COMMAND_PAUSE] = cmd_pause,   [COMMAND_RESUME] = cmd_resume,
+    [COMMAND_SKIP] = cmd_skip,     [COMMAND_ABORT] = cmd_abort,
+    [COMMAND_COMMIT] = cmd_commit, [COMMAND_PLAN] = cmd_plan,
+    [COMMAND_WAIT] = cmd_wait,     [COMMAND_WATCH] = cmd_watch,
+    [COMMAND_EVENTS] = cmd_events, [COMMAND_BACKEND] = cmd_backend,
+    [COMMAND_WEIGHT] = cmd_weight, [COMMAND_CONNECTIONS] = cmd_connections,
+    [COMMAND_KILL] = cmd_kill,     [COMMAND_SHOW] = cmd_show,
 };
 
 char *dispatch_error(const char *message)
@@ -106,12 +109,19 @@ void dispatch_line(struct admin *admin, const struct admin_peer *peer, char *lin
     int failed = ferror(reply);
     if (fclose(reply) != 0 || failed || code != ERR_OK) {
         free(out->text);
-        out->follow.kind = COMMAND_FOLLOW_NONE;
+        dispatch_unfollow(&out->follow);
         out->text = dispatch_error(code == ERR_OK ? "out of memory for the reply; what was asked is done"
                                    : err.text[0] != '\0' ? err.text
                                                          : err_describe(code));
         out->length = out->text != NULL ? strlen(out->text) : 0;
     }
+}
+
+void dispatch_unfollow(struct command_followed *follow)
+{
+    job_put(follow->job);
+    follow->job = NULL;
+    follow->kind = COMMAND_FOLLOW_NONE;
 }
 
 int dispatch_follow(struct admin *admin, struct command_followed *follow, uint64_t now_us, char **text,
@@ -122,10 +132,11 @@ int dispatch_follow(struct admin *admin, struct command_followed *follow, uint64
     if (reply == NULL) {
         return ERR_NOMEM;
     }
-    bool over = follow->kind == COMMAND_FOLLOW_WAIT ? cmd_wait_step(admin, follow, now_us, reply)
-                                                    : cmd_watch_step(admin, follow, reply);
+    bool over = follow->kind == COMMAND_FOLLOW_WAIT  ? cmd_wait_step(admin, follow, now_us, reply)
+                : follow->kind == COMMAND_FOLLOW_JOB ? job_step(follow, reply)
+                                                     : cmd_watch_step(admin, follow, reply);
     if (over) {
-        follow->kind = COMMAND_FOLLOW_NONE;
+        dispatch_unfollow(follow);
         fputc('\n', reply);
     }
     int failed = ferror(reply);

@@ -271,12 +271,18 @@ static void on_wake(evutil_socket_t fd, short what, void *context)
     }
 }
 
+void server_wake(struct admin_server *server)
+{
+    if (server != NULL) {
+        event_active(server->wake, EV_TIMEOUT, 0);
+    }
+}
+
 /* Runs inside whatever wrote the event, so it only rings the bell. */
 static void on_ring(void *context, const struct events_entry *entry)
 {
-    struct admin_server *server = context;
     (void)entry;
-    event_active(server->wake, EV_TIMEOUT, 0);
+    server_wake(context);
 }
 
 /* ---- life */

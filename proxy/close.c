@@ -35,6 +35,7 @@ void close_finish(struct conn *conn, enum stats_close reason, int outcome, uint6
     }
     connect_drop(conn);
     deadline_cancel(&conn->look);
+    visit_skip(home, conn);
     list_remove(&conn->node);
     stats_add(&home->stats.closed[reason], 1);
     atomic_fetch_sub_explicit(&home->shared->proxy->open, 1, memory_order_relaxed);

@@ -71,7 +71,7 @@ int conn_accept(struct service_worker *home, int fd, const struct addr *peer)
     conn->state = CONN_ACCEPTED;
     conn->outcome = -1;
     conn->home = home;
-    conn->id = ((uint64_t)worker_index(shared->worker) << 48) | ++shared->next_id;
+    conn->id = ((uint64_t)worker_index(shared->worker) << CONN_ID_WORKER_SHIFT) | ++shared->next_id;
     deadline_init(&conn->deadline);
     deadline_init(&conn->look);
     addr_ip_from(peer, &conn->client);
@@ -85,6 +85,7 @@ int conn_accept(struct service_worker *home, int fd, const struct addr *peer)
     list_append(&home->connections, &conn->node);
     stats_add(&home->stats.accepted, 1);
     uint64_t now_us = clock_mono_us();
+    conn->accepted_us = now_us;
     conn->moved_us = now_us;
     conn_enter(conn, CONN_PICK, now_us);
     connect_next(conn, now_us);
@@ -102,9 +103,13 @@ void conn_enter(struct conn *conn, enum conn_state state, uint64_t now_us)
     if (queue != NULL) {
         deadline_arm(queue, &conn->deadline, now_us);
     }
-    log_line(LOG_LEVEL_DEBUG, "connection state", LOG_TEXT("service", conn->home->service->name),
-             LOG_UINT("connection", conn->id), LOG_TEXT("from", conn_state_name(from)),
-             LOG_TEXT("to", conn_state_name(state)));
+    if (log_threshold() <= LOG_LEVEL_DEBUG) {
+        char id[PROXY_ID_TEXT_MAX];
+        proxy_id_format(conn->id, id, sizeof(id));
+        log_line(LOG_LEVEL_DEBUG, "connection state", LOG_TEXT("service", conn->home->service->name),
+                 LOG_TEXT("connection", id), LOG_TEXT("from", conn_state_name(from)),
+                 LOG_TEXT("to", conn_state_name(state)));
+    }
 }
 
 static void conn_continue(struct worker_task *task, struct worker *worker)

@@ -31,15 +31,9 @@ struct kill_job {
 
 static bool is_meant(const struct kill_job *job, const struct conn *conn, uint64_t now_us)
 {
-    bool idle = job->filter.idle_us == 0 || now_us - conn->moved_us >= job->filter.idle_us;
-    if (!idle && !job->second) {
-        return false;
-    }
-    if (job->filter.backend != NULL && job->filter.backend != conn->lease.backend) {
-        return false;
-    }
-    return job->filter.group == ROUTING_NONE ||
-           (conn->lease.backend != NULL && conn->lease.group == job->filter.group);
+    struct proxy_close_filter filter = job->filter;
+    filter.idle_us = job->second ? 0 : filter.idle_us;
+    return visit_is_meant(&filter, conn, now_us);
 }
 
 /* Closes a bounded number of those that match; what stays is in order of id, so the newest end the search. */
@@ -79,7 +73,7 @@ static void kill_on_worker(struct worker *worker, void *arg)
     }
     if (!part->begun) {
         part->begun = true;
-        part->last_id = home->shared->next_id | ((uint64_t)worker_index(worker) << 48);
+        part->last_id = home->shared->next_id | ((uint64_t)worker_index(worker) << CONN_ID_WORKER_SHIFT);
     }
     kill_slice(job, part, home);
 }

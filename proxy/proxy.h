@@ -71,6 +71,10 @@ struct proxy_close_filter {
     uint64_t max;                  /* close at most so many; 0: all */
     uint64_t idle_us;              /* only those without a byte for so long; 0: any */
     bool idle_first;               /* with max: when too few are so idle, any others too */
+    uint64_t id;                   /* this connection alone; 0: any */
+    uint64_t before_us;            /* accepted at or before this (monotonic); 0: any */
+    struct addr_ip client;         /* of this address; family 0: any */
+    unsigned client_bits;          /* so many of its bits count; the rest of client is 0 */
 };
 /*
  * Closes the matching connections with reason (DRAINED, KILLED, SHUTDOWN): what was read is delivered if it
@@ -80,5 +84,37 @@ struct proxy_close_filter {
 MUST_CHECK int proxy_service_close(struct proxy_service *service, const struct proxy_close_filter *filter,
                                    enum stats_close reason, void (*done)(void *context, uint64_t closed),
                                    void *context);
+
+/* One open connection, as it was a moment ago. */
+struct proxy_connection {
+    uint64_t id;
+    uint64_t age_us, idle_us;
+    uint64_t bytes_in, bytes_out;  /* delivered: from the client, from the backend */
+    uint32_t group;                /* ROUTING_NONE: no backend chosen yet */
+    const struct backend *backend; /* only compared, never followed: it may be gone. NULL: none chosen yet */
+    struct addr_ip client;
+    const char *state; /* static storage: "relay" */
+};
+
+/* Both run on the control thread. */
+struct proxy_visitor {
+    void (*rows)(void *context, const struct proxy_connection *rows, size_t n); /* borrowed for the call */
+    void (*done)(void *context, bool complete); /* not complete: memory or the service ended on the way */
+    void *context;
+};
+
+/*
+ * Shows every open connection that filter means (max and idle_first are not looked at) to the visitor, in
+ * slices that leave the workers to their traffic in between. Connections accepted after it began are not
+ * shown; those of one worker come oldest first. Nothing is called before it returns. ERR_NOMEM.
+ */
+MUST_CHECK int proxy_service_visit(struct proxy_service *service, const struct proxy_close_filter *filter,
+                                   const struct proxy_visitor *visitor);
+
+#define PROXY_ID_TEXT_MAX 28u /* with NUL */
+/* An id as operators see and type it: WORKER-NUMBER, "1-4711". Unique as long as the process lives. */
+void proxy_id_format(uint64_t id, char *out, size_t out_size);
+/* ERR_PARSE. */
+MUST_CHECK int proxy_id_parse(const char *text, uint64_t *out);
 
 #endif

@@ -28,6 +28,8 @@
 #define CONN_MAGIC 0x5c0117edu
 #define CONN_MAGIC_FREE 0xdeadc077u
 
+#define CONN_ID_WORKER_SHIFT 48u /* an id: the worker above, its count of connections below */
+
 enum conn_side { CONN_CLIENT, CONN_BACKEND };
 #define CONN_OTHER(side) ((enum conn_side)(1 - (int)(side)))
 
@@ -70,7 +72,9 @@ struct conn {
     struct deadline deadline;     /* of the present state */
     struct deadline look;         /* a second look at sockets whose last receive came back short */
     struct worker_task task;      /* continue after a used-up budget, then the deferred free */
+    uint64_t accepted_us;
     uint64_t moved_us;            /* when bytes last moved */
+    uint64_t delivered_bytes[2];  /* by the side they came from */
     uint64_t turn_us;             /* when the present turn began; before the first byte: established */
     struct conn_attempt *attempt; /* owned; NULL once established */
     struct lease lease;           /* held while lease.backend is set */
@@ -94,7 +98,8 @@ struct service_worker {
     struct proxy_service *service;
     struct proxy_worker *shared;
     struct listener *listeners; /* owned, service->listen_len of them */
-    struct list connections;
+    struct list connections;    /* in order of id */
+    struct list visits;         /* of visit_part: those that are in the middle of the connections */
     struct deadline_queue *queue[CONN_DEADLINE_COUNT]; /* NULL: that timeout is off */
     struct list node;                                  /* in proxy_worker.homes */
     struct mailbox_message attach, start, stop, end;
@@ -149,6 +154,13 @@ void service_worker_end(struct service_worker *home);
 #define CONN_LOOK_US (50 * CLOCK_US_PER_MS)
 #define CONN_FLUSH_POLL_US (10 * CLOCK_US_PER_MS)
 #define LISTENER_RETRY_US (100 * CLOCK_US_PER_MS)
+
+/* ---- visit.c: all connections of a service, in slices */
+
+/* Whether a connection is one that the filter means; idle_first is left to the caller. */
+bool visit_is_meant(const struct proxy_close_filter *filter, const struct conn *conn, uint64_t now_us);
+/* A connection is about to leave the list: those that would go on from it go on from the next one. */
+void visit_skip(struct service_worker *home, const struct conn *conn);
 
 /* ---- conn.c: the life of a connection */
 

@@ -44,6 +44,7 @@ static void pump_end(const struct pump *pump)
     if (pump->delivered_bytes == 0) {
         return;
     }
+    conn->delivered_bytes[pump->side] += pump->delivered_bytes;
     stats_add(pump->side == CONN_CLIENT ? &conn->lease.stats->bytes_in : &conn->lease.stats->bytes_out,
               pump->delivered_bytes);
     if (pump->spliced_bytes > 0) {

@@ -98,6 +98,7 @@ static int home_create(struct proxy_service *service, unsigned index, struct err
     home->service = service;
     home->shared = shared;
     list_init(&home->connections);
+    list_init(&home->visits);
     list_init(&home->node);
     home->listeners = calloc(service->listen_len, sizeof(*home->listeners));
     if (home->listeners == NULL) {

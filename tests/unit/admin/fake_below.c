@@ -28,6 +28,28 @@ void proxy_service_read(const struct proxy_service *service, struct stats_servic
     *out = service->reading;
 }
 
+int proxy_service_visit(struct proxy_service *service, const struct proxy_close_filter *filter,
+                        const struct proxy_visitor *visitor)
+{
+    service->filter = *filter;
+    if (service->rows_len > 0) {
+        visitor->rows(visitor->context, service->rows, service->rows_len);
+    }
+    visitor->done(visitor->context, !service->cut_short);
+    return ERR_OK;
+}
+
+int proxy_service_close(struct proxy_service *service, const struct proxy_close_filter *filter,
+                        enum stats_close reason, void (*done)(void *context, uint64_t closed), void *context)
+{
+    uint64_t closed = filter->max != 0 && filter->max < service->closable ? filter->max : service->closable;
+    (void)reason;
+    service->filter = *filter;
+    service->closable -= closed;
+    done(context, closed);
+    return ERR_OK;
+}
+
 int health_last(const struct health *health, const struct backend *backend, struct health_result *out)
 {
     if (strcmp(backend_name(backend), health->backend) != 0) {

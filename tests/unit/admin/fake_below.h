@@ -11,6 +11,11 @@ struct proxy_service {
     struct addr listen[2];
     uint64_t open;
     struct stats_service_reading reading;
+    const struct proxy_connection *rows; /* what a visit shows, whatever the filter */
+    size_t rows_len;
+    bool cut_short;                   /* a visit is not complete */
+    uint64_t closable;                /* how many a close finds, in all */
+    struct proxy_close_filter filter; /* the last one asked with */
 };
 
 struct health {

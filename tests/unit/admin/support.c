@@ -92,6 +92,7 @@ void support_create(struct support *support)
         create_service(support, i);
     }
     support->admin.options = support_options(support);
+    list_init(&support->admin.jobs);
     support->peer =
         (struct admin_peer){.role = COMMAND_ROLE_ADMIN, .actor = "operator:test", .uid = 1000, .pid = 42};
 }
@@ -143,6 +144,7 @@ char *support_run(struct support *support, const char *line)
         assert_non_null(empty);
         assert_true(empty == reply.text ? reply.length == 1 : empty + 2 == reply.text + reply.length);
     }
+    dispatch_unfollow(&reply.follow);
     return reply.text;
 }
 

@@ -44,14 +44,15 @@ static void test_role_matrix(void **state)
         enum command_role least;
         bool changes;
     } wanted[] = {
-        {"help", COMMAND_ROLE_VIEWER, false},    {"status", COMMAND_ROLE_VIEWER, false},
-        {"start", COMMAND_ROLE_OPERATOR, true},  {"share", COMMAND_ROLE_OPERATOR, true},
-        {"pause", COMMAND_ROLE_OPERATOR, true},  {"resume", COMMAND_ROLE_OPERATOR, true},
-        {"skip", COMMAND_ROLE_OPERATOR, true},   {"abort", COMMAND_ROLE_OPERATOR, true},
-        {"commit", COMMAND_ROLE_OPERATOR, true}, {"wait", COMMAND_ROLE_VIEWER, false},
-        {"watch", COMMAND_ROLE_VIEWER, false},   {"plan", COMMAND_ROLE_VIEWER, false},
-        {"events", COMMAND_ROLE_VIEWER, false},  {"backend", COMMAND_ROLE_OPERATOR, true},
-        {"weight", COMMAND_ROLE_OPERATOR, true}, {"show", COMMAND_ROLE_VIEWER, false},
+        {"help", COMMAND_ROLE_VIEWER, false},        {"status", COMMAND_ROLE_VIEWER, false},
+        {"start", COMMAND_ROLE_OPERATOR, true},      {"share", COMMAND_ROLE_OPERATOR, true},
+        {"pause", COMMAND_ROLE_OPERATOR, true},      {"resume", COMMAND_ROLE_OPERATOR, true},
+        {"skip", COMMAND_ROLE_OPERATOR, true},       {"abort", COMMAND_ROLE_OPERATOR, true},
+        {"commit", COMMAND_ROLE_OPERATOR, true},     {"wait", COMMAND_ROLE_VIEWER, false},
+        {"watch", COMMAND_ROLE_VIEWER, false},       {"plan", COMMAND_ROLE_VIEWER, false},
+        {"events", COMMAND_ROLE_VIEWER, false},      {"backend", COMMAND_ROLE_OPERATOR, true},
+        {"weight", COMMAND_ROLE_OPERATOR, true},     {"show", COMMAND_ROLE_VIEWER, false},
+        {"connections", COMMAND_ROLE_VIEWER, false}, {"kill", COMMAND_ROLE_ADMIN, true},
     };
     (void)state;
     assert_int_equal(sizeof(wanted) / sizeof(wanted[0]), COMMAND_COUNT);

@@ -179,6 +179,8 @@ static void test_role_matrix(void **state)
         [COMMAND_EVENTS] = {"events", COMMAND_ROLE_VIEWER},
         [COMMAND_BACKEND] = {"backend api/old/a drain", COMMAND_ROLE_OPERATOR},
         [COMMAND_WEIGHT] = {"weight api/old/a 9", COMMAND_ROLE_OPERATOR},
+        [COMMAND_CONNECTIONS] = {"connections", COMMAND_ROLE_VIEWER},
+        [COMMAND_KILL] = {"kill api/old", COMMAND_ROLE_ADMIN},
         [COMMAND_SHOW] = {"show version", COMMAND_ROLE_VIEWER},
     };
     struct support *s = *state;

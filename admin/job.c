@@ -1,0 +1,68 @@
+/*
+ * Replies that come later: what a command began on the workers, counted between the work and the client that
+ * waits for it. Either may go first; a client that leaves does not stop what it began. Control thread.
+ */
+#include "admin/admin_internal.h"
+
+#include <stdlib.h>
+
+void job_begin(struct job *job, struct command_call *call, void (*destroy)(struct job *job))
+{
+    job->count = 2;
+    job->admin = call->admin;
+    job->over = false;
+    job->text = NULL;
+    job->length = 0;
+    job->destroy = destroy;
+    list_append(&call->admin->jobs, &job->node);
+    call->follow->kind = COMMAND_FOLLOW_JOB;
+    call->follow->json = call->values.json;
+    call->follow->job = job;
+}
+
+void job_put(struct job *job)
+{
+    if (job == NULL || --job->count > 0) {
+        return;
+    }
+    list_remove(&job->node);
+    free(job->text);
+    job->destroy(job);
+}
+
+void job_end(struct job *job, char *text, size_t length)
+{
+    job->over = true;
+    job->text = text;
+    job->length = length;
+    if (job->admin != NULL) {
+        server_wake(job->admin->server);
+    }
+    job_put(job);
+}
+
+bool job_step(struct command_followed *follow, FILE *reply)
+{
+    const struct job *job = follow->job;
+    if (!job->over) {
+        return false;
+    }
+    if (job->text == NULL) {
+        fputs("error: out of memory for the reply; what was asked is done\n", reply);
+    } else {
+        (void)fwrite(job->text, 1, job->length, reply);
+    }
+    return true;
+}
+
+void job_orphan_all(struct admin *admin)
+{
+    list_each (node, &admin->jobs) {
+        struct job *job = list_entry(node, struct job, node);
+        job->admin = NULL;
+        list_remove(node);
+        if (job->orphan != NULL) {
+            job->orphan(job);
+        }
+    }
+}
