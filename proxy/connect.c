@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <event2/event.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -21,11 +20,17 @@ void connect_drop(struct conn *conn)
     conn->attempt = NULL;
 }
 
-static void socket_set_up(int fd)
+/* The kernel's first keepalive probe, unless told otherwise (tcp_keepalive_time, RFC 9293 3.8.4). */
+#define KEEPALIVE_US (7200 * CLOCK_US_PER_S)
+
+/* A backend that vanished is found by the idle timeout, or, where that comes later or never, by keepalives.
+ */
+static void keep_alive(const struct conn *conn, int fd)
 {
     const int on = 1;
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    if (conn->home->service->length_us[CONN_DEADLINE_IDLE] > KEEPALIVE_US) {
+        (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    }
 }
 
 /* Begins to connect the stream to the lease's backend. */
@@ -39,7 +44,10 @@ static enum connect_result connect_begin(struct conn *conn)
         return CONNECT_NO_DESCRIPTOR;
     }
     if (!is_unix) {
-        socket_set_up(fd);
+        keep_alive(conn, fd);
+        if (conn->home->service->proxy->paces) {
+            stream_avoid_pacing(fd, address);
+        }
     }
     bool pending = false;
     if (connect(fd, &address->sa, address->len) != 0) {
@@ -50,7 +58,7 @@ static enum connect_result connect_begin(struct conn *conn)
         }
     }
     struct worker *worker = conn->home->shared->worker;
-    if (stream_open(stream, worker_base(worker), fd, is_unix, conn_on_backend, conn) != 0) {
+    if (stream_open(stream, worker_base(worker), fd, is_unix, false, conn_on_backend, conn) != 0) {
         stream_close(stream, false);
         return CONNECT_NO_DESCRIPTOR;
     }
@@ -69,8 +77,8 @@ static void connect_done(struct conn *conn, uint64_t now_us)
     conn->turn_us = now_us;
     conn->moved_us = now_us;
     conn_enter(conn, CONN_RELAY, now_us);
-    if (stream_open(client, worker_base(home->shared->worker), client->fd, client->is_unix, conn_on_client,
-                    conn) != 0) {
+    if (stream_open(client, worker_base(home->shared->worker), client->fd, client->is_unix, true,
+                    conn_on_client, conn) != 0) {
         close_now(conn, STATS_CLOSE_INTERNAL, now_us);
         return;
     }

@@ -93,6 +93,9 @@ static int bind_tcp(struct proxy_service *service, size_t index, struct err_text
     for (unsigned w = 0; code == 0 && w < service->proxy->workers; w++) {
         struct listener *listener = &service->per_worker[w]->listeners[index];
         code = socket_bind(address, true, &listener->fd, err);
+        if (code == 0 && service->proxy->paces) {
+            stream_avoid_pacing(listener->fd, address);
+        }
         if (code == 0 && listen(listener->fd, LISTENER_BACKLOG) != 0) {
             code = bind_failed(-1, address, "listen", err);
         }

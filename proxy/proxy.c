@@ -97,6 +97,7 @@ int proxy_create(const struct proxy_options *options, struct proxy **out, struct
     (void)signal(SIGPIPE, SIG_IGN);
     proxy->pool = options->pool;
     proxy->workers = workers;
+    proxy->paces = stream_system_paces();
     split_limit(proxy, raise_limit(), options->max_connections);
     int code = 0;
     for (unsigned i = 0; code == 0 && i < workers; i++) {

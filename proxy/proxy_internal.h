@@ -143,6 +143,7 @@ struct proxy {
     _Atomic uint64_t open;     /* over all services and workers */
     _Atomic long pipes_budget; /* pipes that may still be opened */
     unsigned workers;
+    bool paces;                  /* stream_system_paces */
     struct proxy_worker *worker; /* owned */
 };
 

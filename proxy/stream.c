@@ -8,19 +8,51 @@
 #include <event2/event.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+bool stream_system_paces(void)
+{
+    char name[16] = "";
+    socklen_t len = sizeof(name) - 1;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return false;
+    }
+    bool known = getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &len) == 0;
+    close(fd);
+    return known && strncmp(name, "bbr", strlen("bbr")) == 0;
+}
+
+static bool is_loopback(const struct addr *addr)
+{
+    if (addr->sa.sa_family == AF_INET) {
+        return (ntohl(addr->in.sin_addr.s_addr) >> IN_CLASSA_NSHIFT) == IN_LOOPBACKNET;
+    }
+    return addr->sa.sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&addr->in6.sin6_addr);
+}
+
+void stream_avoid_pacing(int fd, const struct addr *address)
+{
+    /* reno is in every kernel, cubic in nearly every one. */
+    if (is_loopback(address) && setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", strlen("cubic")) != 0) {
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", strlen("reno"));
+    }
+}
 
 void stream_init(struct stream *stream)
 {
     *stream = (struct stream){.fd = -1};
 }
 
-int stream_open(struct stream *stream, struct event_base *base, int fd, bool is_unix, event_callback_fn fn,
-                void *context)
+int stream_open(struct stream *stream, struct event_base *base, int fd, bool is_unix, bool undelayed,
+                event_callback_fn fn, void *context)
 {
-    *stream = (struct stream){.fd = fd, .is_unix = is_unix};
+    *stream = (struct stream){.fd = fd, .is_unix = is_unix, .undelayed = undelayed || is_unix};
     if (event_assign(&stream->event, base, fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, fn,
                      context) != 0 ||
         event_add(&stream->event, NULL) != 0) {
@@ -127,8 +159,20 @@ ssize_t stream_recv(struct stream *stream, void *buffer, size_t size)
     return n == 0 ? read_end(stream) : read_failed(stream, errno);
 }
 
+/* Called before each send. A connection that sends once never pays for the option. */
+static void undelay(struct stream *stream)
+{
+    const int on = 1;
+    if (!stream->undelayed && stream->spoken_to) {
+        stream->undelayed = true;
+        (void)setsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    }
+    stream->spoken_to = true;
+}
+
 ssize_t stream_send(struct stream *stream, const void *bytes, size_t size)
 {
+    undelay(stream);
     ssize_t n = send(stream->fd, bytes, size, MSG_NOSIGNAL);
     if (n >= 0) {
         stream->writable = (size_t)n == size;
@@ -166,6 +210,7 @@ ssize_t stream_fill(struct stream *stream, int pipe_fd, size_t size)
 
 ssize_t stream_drain(struct stream *stream, int pipe_fd, size_t size)
 {
+    undelay(stream);
     ssize_t n = splice(pipe_fd, NULL, stream->fd, NULL, size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (n > 0) {
         return n;

@@ -36,13 +36,24 @@ struct stream {
     bool reset_taken : 1; /* that send took the news of a reset without FIN */
     bool recv_failed : 1; /* reading met a reset: nothing comes in any more */
     bool shut : 1;        /* our FIN was sent */
+    bool spoken_to : 1;   /* something was sent */
+    bool undelayed : 1;   /* TCP_NODELAY is set, or means nothing here */
 };
 
+/* Whether the system's congestion control paces (BBR, Cardwell et al. 2016), found out with a socket of its
+ * own. */
+bool stream_system_paces(void);
+/* On a system that paces: between two ends on one machine there is no bottleneck to pace for, yet each
+ * segment would cost a timer. A socket before connect or listen whose peers are on the loopback takes a
+ * congestion control that does not pace; it could not be had later, pacing once begun stays. */
+void stream_avoid_pacing(int fd, const struct addr *address);
+
 void stream_init(struct stream *stream);
-/* Takes over fd (non-blocking) and registers it on base. -1 when the loop refuses (no memory); fd is then
- * still the stream's. */
-int stream_open(struct stream *stream, struct event_base *base, int fd, bool is_unix, event_callback_fn fn,
-                void *context);
+/* Takes over fd (non-blocking) and registers it on base. undelayed: TCP_NODELAY is set already (inherited
+ * from a listener); otherwise it is set before the second send, the first that Nagle's rule (RFC 896) could
+ * hold back. -1 when the loop refuses (no memory); fd is then still the stream's. */
+int stream_open(struct stream *stream, struct event_base *base, int fd, bool is_unix, bool undelayed,
+                event_callback_fn fn, void *context);
 /* Notes what an event said. */
 void stream_note(struct stream *stream, short what);
 
