@@ -16,7 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LINES_PER_TURN 32 /* then others get their turn */
+#define LINES_PER_TURN 4 /* then others get their turn: there may be SERVER_CLIENTS_MAX of them */
 
 static void client_pump(struct admin_client *client);
 
@@ -64,10 +64,14 @@ static void client_refuse(struct admin_client *client, const char *message)
     }
 }
 
-/* Goes on in a later turn of the loop. */
+/* Goes on in the next turn of the loop. Not by event_active: what that makes active runs in the same turn,
+ * before the loop looks at descriptors and timers again. */
 static void client_yield(struct admin_client *client)
 {
-    event_active(client->timer, EV_TIMEOUT, 0);
+    static const struct timeval at_once = {0};
+    if (event_add(client->timer, &at_once) != 0) {
+        event_active(client->timer, EV_TIMEOUT, 0); /* without memory: better unfair than never */
+    }
 }
 
 /* Arms the end of a wait; without one the timer stays quiet. */

@@ -19,7 +19,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define ACCEPTS_PER_TURN 16
+#define ACCEPTS_PER_TURN 64 /* who comes last waits for few turns, behind whoever fills the backlog */
 #define LISTEN_BACKLOG 1024
 static const struct timeval second = {.tv_sec = 1};
 static const struct timeval back_off = {.tv_usec = 100000};

@@ -16,13 +16,13 @@ def fixture_web(daemon, server):
     return daemon(service([server(named("old")).address], [server(named("new")).address], migration=PLAN))
 
 
-def undisturbed(shunt):
+def undisturbed(shunt, port=None, within=1):
     """A good command answers, and traffic flows."""
-    with connect(shunt.port()) as client:
+    with connect(port or shunt.port()) as client:
         client.send(b"x\n")
         assert client.receive_line() == b"old x\n"
     with shunt.admin_connect() as admin:
-        admin.settimeout(scaled(1))
+        admin.settimeout(scaled(within))
         admin.sendall(b"status\n")
         assert "web" in read_reply(admin)
 
@@ -126,6 +126,24 @@ def test_a_client_that_never_reads(web):
             pass
         undisturbed(web)
     undisturbed(web)
+
+
+def test_a_thousand_clients_that_never_read(web):
+    """More than there are places, each with hundreds of commands that it has sent at once."""
+    port, crowd = web.port(), []
+    try:
+        for _ in range(1000):
+            one = web.admin_connect()
+            crowd.append(one)
+            one.setblocking(False)
+            try:
+                one.send(b"status --json\nevents 1000\n" * 400)
+            except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+                pass
+        undisturbed(web, port, within=3)
+    finally:
+        for one in crowd:
+            one.close()
 
 
 def test_a_client_that_vanishes_while_it_waits(web):
