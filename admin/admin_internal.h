@@ -87,8 +87,8 @@ struct command_call {
 typedef int command_handler(struct command_call *call, struct err_text *err);
 
 command_handler cmd_help, cmd_status, cmd_start, cmd_share, cmd_pause, cmd_resume, cmd_skip, cmd_abort,
-    cmd_commit, cmd_plan, cmd_wait, cmd_watch, cmd_events, cmd_backend, cmd_weight, cmd_connections, cmd_kill,
-    cmd_show;
+    cmd_commit, cmd_plan, cmd_wait, cmd_watch, cmd_events, cmd_check, cmd_backend, cmd_weight,
+    cmd_connections, cmd_kill, cmd_show;
 
 /* What dispatch_line gives back. */
 struct dispatch_reply {

@@ -25,6 +25,7 @@
     X(WAIT)                                                                                                  \
     X(WATCH)                                                                                                 \
     X(EVENTS)                                                                                                \
+    X(CHECK)                                                                                                 \
     X(BACKEND)                                                                                               \
     X(WEIGHT)                                                                                                \
     X(CONNECTIONS)                                                                                           \

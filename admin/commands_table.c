@@ -168,6 +168,18 @@ static const struct command table[COMMAND_COUNT] = {
             .summary = "what happened, who asked, why",
             .help = "The newest N (20 unless told, at most 1000), oldest first.\n",
         },
+    [COMMAND_CHECK] =
+        {
+            .name = "check",
+            .role = COMMAND_ROLE_OPERATOR,
+            .args = {ARG_BACKEND},
+            .summary = "checks one backend now and shows what was said",
+            .help =
+                "The same check as its group's health section has, beside the schedule and without weight "
+                "in the\n"
+                "backend's state. > is what was sent, < what came back, in printable form; passwords are "
+                "hidden.\n",
+        },
     [COMMAND_BACKEND] =
         {
             .name = "backend",

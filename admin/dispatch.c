@@ -22,6 +22,7 @@ static command_handler *const handlers[COMMAND_COUNT] = {
     [COMMAND_EVENTS] = cmd_events, [COMMAND_BACKEND] = cmd_backend,
     [COMMAND_WEIGHT] = cmd_weight, [COMMAND_CONNECTIONS] = cmd_connections,
     [COMMAND_KILL] = cmd_kill,     [COMMAND_SHOW] = cmd_show,
+    [COMMAND_CHECK] = cmd_check,
 };
 
 char *dispatch_error(const char *message)

@@ -59,6 +59,23 @@ int health_last(const struct health *health, const struct backend *backend, stru
     return ERR_OK;
 }
 
+int health_try(struct health *health, const struct backend *backend, health_trial_fn *done,
+               void (*line)(void *context, const char *text), void *context, struct health_trial **out)
+{
+    (void)health;
+    (void)backend;
+    (void)done;
+    (void)line;
+    (void)context;
+    (void)out;
+    return ERR_NOT_FOUND;
+}
+
+void health_trial_destroy(struct health_trial *trial)
+{
+    (void)trial;
+}
+
 unsigned worker_pool_count(const struct worker_pool *pool)
 {
     (void)pool;
