@@ -118,6 +118,18 @@ void config_errors_clear(struct config_errors *errors)
     *errors = (struct config_errors){0};
 }
 
+/* What the file says is repeated to a terminal: control bytes are written as text. */
+static void put_visible(FILE *out, const char *text)
+{
+    for (; *text; text++) {
+        if (((unsigned char)*text < 0x20 && *text != '\t') || *text == 0x7f) {
+            fprintf(out, "\\x%02x", (unsigned char)*text);
+        } else {
+            fputc(*text, out);
+        }
+    }
+}
+
 char *config_errors_format(const struct config_errors *errors)
 {
     char *text = NULL;
@@ -133,9 +145,13 @@ char *config_errors_format(const struct config_errors *errors)
         if (error->line) {
             fprintf(out, ":%u", error->line);
         }
-        fprintf(out, ": %s\n", error->text);
+        fputs(": ", out);
+        put_visible(out, error->text);
+        fputc('\n', out);
         if (error->source) {
-            fprintf(out, "%7u | %s\n", error->line, error->source);
+            fprintf(out, "%7u | ", error->line);
+            put_visible(out, error->source);
+            fputc('\n', out);
         }
     }
     bool failed = ferror(out) != 0;

@@ -47,11 +47,14 @@ static int usage_error(const char *what, const char *word)
     return EXIT_USAGE;
 }
 
-/* Output that did not arrive is a failure, also when it is only seen at the end. */
+/* Output that did not arrive is a failure, also when it is only seen at the end. A reader that had enough, as
+ * head(1) has, is told nothing. */
 static int finish(int code)
 {
     if (fflush(stdout) != 0 || ferror(stdout)) {
-        fprintf(stderr, "shuntctl: cannot write the output: %s\n", strerror(errno));
+        if (errno != EPIPE) {
+            fprintf(stderr, "shuntctl: cannot write the output: %s\n", strerror(errno));
+        }
         return EXIT_REFUSED;
     }
     return code;

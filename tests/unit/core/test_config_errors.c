@@ -465,6 +465,20 @@ static void test_format(void **state)
     config_errors_clear(&errors);
 }
 
+/* What a file repeats on a terminal cannot steer it. */
+static void test_control_bytes_are_shown(void **state)
+{
+    (void)state;
+    struct config *config = NULL;
+    struct config_errors errors;
+    assert_int_equal(config_load_text(GROUP("  wor\x1b[31mkers = 1;"), NULL, &config, &errors), ERR_INVALID);
+    char *text = config_errors_format(&errors);
+    assert_non_null(strstr(text, "wor\\x1b[31mkers"));
+    assert_null(strchr(text, '\x1b'));
+    free(text);
+    config_errors_clear(&errors);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -482,6 +496,7 @@ int main(void)
         cmocka_unit_test(test_syntax),
         cmocka_unit_test(test_fifteen_at_once),
         cmocka_unit_test(test_format),
+        cmocka_unit_test(test_control_bytes_are_shown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
