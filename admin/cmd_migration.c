@@ -64,11 +64,13 @@ int cmd_start(struct command_call *call, struct err_text *err)
     const struct admin_service *service = call->values.service;
     const char *target =
         call->values.group != ROUTING_NONE ? routing_group_name(service->routing, call->values.group) : NULL;
+    struct migration_status status;
+    migration_read(service->migration, &status);
+    bool turns_back = target == NULL && status.phase == MIGRATION_COMPLETED;
     int code = migration_start(service->migration, target, call->values.share_bp, &call->who, err);
     if (code != ERR_OK) {
         return code;
     }
-    struct migration_status status;
     migration_read(service->migration, &status);
     fprintf(call->reply, "%s started: ", status.id);
     if (status.phase == MIGRATION_RAMPING) {
@@ -77,6 +79,12 @@ int cmd_start(struct command_call *call, struct err_text *err)
         render_in_force(call->reply, &status);
     }
     write_hints(call, &status);
+    if (turns_back) {
+        /* The command line of the last migration, repeated: meant where upgrades alternate, or a mistake. */
+        fprintf(call->reply, "it goes from %s back to %s, since the last one is completed\n",
+                routing_group_name(service->routing, status.active),
+                routing_group_name(service->routing, status.target));
+    }
     return ERR_OK;
 }
 

@@ -36,7 +36,8 @@ static int refuse_when_closed(const struct machine *m, const struct machine_rule
                       n->service);
     }
     if (in->event == MACHINE_SHARE && in->share_bp == 0) {
-        return REFUSE("no migration runs for %s: its share is 0%% already", n->service);
+        return REFUSE("no migration runs for %s: %s takes all traffic, there is no share to lower", n->service,
+                      n->old);
     }
     if ((in->event == MACHINE_START || in->event == MACHINE_SHARE) && in->usable == 0) {
         return refuse_target_down(n, err);
@@ -44,8 +45,8 @@ static int refuse_when_closed(const struct machine *m, const struct machine_rule
     if (in->event == MACHINE_ABORT && m->phase == MIGRATION_COMPLETED) {
         return REFUSE(
             "no migration runs for %s, the last one is completed and %s takes all traffic: to go back, "
-            "`start %s to GROUP`",
-            n->service, n->old, n->service);
+            "`start %s to %s`",
+            n->service, n->old, n->service, n->target);
     }
     if (in->event == MACHINE_ABORT && m->phase == MIGRATION_ROLLED_BACK) {
         return REFUSE("no migration runs for %s, the last one is rolled back and %s takes all traffic: "

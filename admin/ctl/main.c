@@ -280,5 +280,10 @@ int main(int argc, char **argv)
     if (bad_word(argv + at) != NULL) {
         return usage_error("a word is not UTF-8 or has control bytes in it", "");
     }
+    for (int i = at + 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0) {
+            return local_help(argv[at]);
+        }
+    }
     return run(path, argv + at);
 }

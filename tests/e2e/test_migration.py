@@ -152,6 +152,13 @@ def test_next_migration_goes_back(web):
     assert served(shunt, 20) == 0
 
 
+def test_a_start_without_a_group_says_that_it_turns_back(web):
+    shunt = web(steps(("100%", "100ms"), drain="1s"))
+    assert "back to" not in shunt.ctl("start", "web").ok()
+    shunt.wait_phase("completed")
+    assert "it goes from new back to old" in shunt.ctl("start", "web").ok()
+
+
 def test_start_from_a_share(web):
     shunt = web()
     shunt.ctl("start", "web", "from-share", "50%").ok()

@@ -127,6 +127,9 @@ class Shuntctl(unittest.TestCase):
         self.assertEqual(code, 0)
         self.assertRegex(out, r"^shuntctl \d+\.\d+\.\d+\n$")
         self.assertEqual(self.run_ctl("--help")[0], 0)
+        code, out, _ = self.run_ctl("start", "--help")
+        self.assertEqual(code, 0)
+        self.assertIn("start SERVICE", out)
 
     def test_output_that_cannot_be_written(self):
         with open("/dev/full", "wb") as full:

@@ -232,7 +232,7 @@ static void refusals_name_the_command_that_helps(void **state)
         {MIGRATION_IDLE, MACHINE_RESUME, 1, 1, "no migration runs for web: start one with `start web`"},
         {MIGRATION_IDLE, MACHINE_START, 0, 1, "`share web PCT`"},
         {MIGRATION_IDLE, MACHINE_START, 1, 0, "no usable backend: b1 (down): see `status web`"},
-        {MIGRATION_COMPLETED, MACHINE_ABORT, 1, 1, "`start web to GROUP`"},
+        {MIGRATION_COMPLETED, MACHINE_ABORT, 1, 1, "`start web to new`"},
         {MIGRATION_RAMPING, MACHINE_START, 1, 1, "`abort web` would go back"},
         {MIGRATION_RAMPING, MACHINE_COMMIT, 1, 1, "`skip web`"},
         {MIGRATION_PAUSED, MACHINE_PAUSE, 1, 1, "`resume web` goes on"},
