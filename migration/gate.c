@@ -19,9 +19,9 @@
 
 /* Evidence is staked anew each time that so many slices were closed: a quarter of the window. */
 #define POINT_SLICES (GATE_SLICES / 4u)
-/* A block of latencies multiplies the wealth by e^3 at most: one stall, which delays many responses at once,
+/* A block of latencies multiplies the wealth by e^2 at most: one stall, which delays many responses at once,
  * does not decide alone. */
-#define LATENCY_BLOCK_MOST 3.0
+#define LATENCY_BLOCK_MOST 2.0
 /* How much the latencies of one look are taken to go together, until old has shown how much they do. */
 #define LATENCY_CLUMPING 0.02
 /* Evidence for passing is not hoarded: a group that turns bad soon stops to pass. */
