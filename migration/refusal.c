@@ -131,15 +131,15 @@ static int refuse_when_full(const struct machine *m, const struct machine_input 
         if (waits) {
             return refuse_target_down(n, err);
         }
-        return REFUSE("%s drains and then completes by itself: `wait %s` waits for that", n->service,
-                      n->service);
+        return REFUSE("%s drains and then completes by itself: `kill %s/%s` closes what is left on %s",
+                      n->service, n->service, n->old, n->old);
     default: /* pause, resume, skip */
         if (waits) {
             return REFUSE("%s stands at 100%% and waits: `commit %s` completes it, `abort %s` goes back",
                           n->service, n->service, n->service);
         }
-        return REFUSE("%s drains %s: `wait %s` waits for that, `abort %s` goes back", n->service, n->old,
-                      n->service, n->service);
+        return REFUSE("%s drains %s: `wait %s` waits for that, `kill %s/%s` closes what is left", n->service,
+                      n->old, n->service, n->service, n->old);
     }
 }
 
@@ -158,8 +158,9 @@ int machine_refuse(const struct machine *machine, const struct machine_rules *ru
     case MIGRATION_AWAITING_COMMIT:
         return refuse_when_full(machine, input, names, err);
     case MIGRATION_ROLLING_BACK:
-        return REFUSE("%s is still rolling back, connections are left on %s: `wait %s` waits for its end",
-                      names->service, names->target, names->service);
+        return REFUSE(
+            "%s is still rolling back, connections are left on %s: `wait %s`, or `kill %s/%s` closes them",
+            names->service, names->target, names->service, names->service, names->target);
     case MIGRATION_PREFLIGHT:
         return REFUSE("%s is being looked over before its start: `status %s`, or `abort %s`", names->service,
                       names->service, names->service);

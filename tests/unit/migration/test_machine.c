@@ -237,7 +237,7 @@ static void refusals_name_the_command_that_helps(void **state)
         {MIGRATION_RAMPING, MACHINE_COMMIT, 1, 1, "`skip web`"},
         {MIGRATION_PAUSED, MACHINE_PAUSE, 1, 1, "`resume web` goes on"},
         {MIGRATION_PAUSED, MACHINE_COMMIT, 1, 1, "`share web 100%`"},
-        {MIGRATION_DRAINING, MACHINE_SKIP, 1, 1, "`wait web` waits for that"},
+        {MIGRATION_DRAINING, MACHINE_SKIP, 1, 1, "`kill web/old` closes what is left"},
         {MIGRATION_AWAITING_COMMIT, MACHINE_PAUSE, 1, 1, "`commit web` completes it"},
         {MIGRATION_AWAITING_COMMIT, MACHINE_COMMIT, 1, 0, "no usable backend"},
         {MIGRATION_ROLLING_BACK, MACHINE_START, 1, 1, "`wait web`"},
