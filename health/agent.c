@@ -54,12 +54,17 @@ static bool parse_number_word(const uint8_t *word, size_t len, struct agent_repo
     return false;
 }
 
+static bool is_blank(uint8_t byte)
+{
+    return byte == ' ' || byte == '\t' || byte == ',';
+}
+
 /* Returns the bytes used, 0 when the word is not known. rest: from the word to the end of the line; a reason
  * takes all of it. */
 static size_t parse_word(const uint8_t *rest, size_t rest_len, struct agent_report *out)
 {
     size_t len = 0;
-    while (len < rest_len && !memchr(" \t,#", rest[len], 4)) {
+    while (len < rest_len && !is_blank(rest[len]) && rest[len] != '#') {
         len++;
     }
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
@@ -83,7 +88,7 @@ bool agent_parse(const void *line, size_t len, struct agent_report *out)
     const uint8_t *at = line;
     *out = (struct agent_report){0};
     while (len > 0) {
-        if (memchr(" \t,", *at, 3)) {
+        if (is_blank(*at)) {
             at++;
             len--;
             continue;

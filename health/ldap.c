@@ -140,7 +140,10 @@ static enum script_verdict judge(struct script_run *run, const struct element *m
     }
     char what[64];
     (void)snprintf(what, sizeof(what), "%s (%u)", describe(result), result);
-    if (take(&data, &len, TAG_OCTETS, &text) && take(&data, &len, TAG_OCTETS, &text) && text.len > 0) {
+    /* The matched name comes first, then the diagnostic message. */
+    bool has_text = take(&data, &len, TAG_OCTETS, &text);
+    has_text = has_text && take(&data, &len, TAG_OCTETS, &text);
+    if (has_text && text.len > 0) {
         return script_fail_quoting(run, what, text.content, text.len);
     }
     return script_fail(run, "%s", what);

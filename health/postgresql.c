@@ -192,10 +192,11 @@ static enum script_verdict begin_sasl(struct script_run *run, const uint8_t *lis
     state->sasl_begun = true;
     scram_first(&state->scram, run->params.nonce, sizeof(run->params.nonce), first);
     memcpy(body, name, sizeof(name));
-    put32(body + sizeof(name), (uint32_t)strlen(first));
-    memcpy(body + sizeof(name) + 4, first, strlen(first));
+    size_t first_len = strnlen(first, sizeof(first));
+    put32(body + sizeof(name), (uint32_t)first_len);
+    memcpy(body + sizeof(name) + 4, first, first_len);
     run->out_mask = "SASLInitialResponse ***";
-    send_message(run, 'p', body, sizeof(name) + 4 + strlen(first));
+    send_message(run, 'p', body, sizeof(name) + 4 + first_len);
     return SCRIPT_MORE;
 }
 
@@ -348,7 +349,7 @@ static enum script_verdict step(struct script_run *run, const uint8_t *data, siz
         *used = 1;
         return judge_ssl(run, data[0]);
     }
-    if (memchr("ENvRSKTCZD", data[0], 10) == NULL) {
+    if ((data[0] == '\0' || strchr("ENvRSKTCZD", data[0]) == NULL)) {
         return script_fail_quoting(run, "not PostgreSQL", data, len < 16 ? len : 16);
     }
     if (len < HEAD_BYTES) {

@@ -109,6 +109,12 @@ static enum script_verdict judge_line(struct script_run *run, const uint8_t *lin
     return script_fail_quoting(run, "not as Redis answers", line, len);
 }
 
+/* What a reply begins with. */
+static bool is_type(uint8_t byte)
+{
+    return byte == '+' || byte == '-' || byte == '*' || byte == '$';
+}
+
 static enum script_verdict step(struct script_run *run, const uint8_t *data, size_t len, bool eof,
                                 size_t *used)
 {
@@ -118,7 +124,7 @@ static enum script_verdict step(struct script_run *run, const uint8_t *data, siz
     if (len == 0) {
         return SCRIPT_MORE;
     }
-    if (state->phase != PHASE_ROLE_NAME && memchr("+-*$", data[0], 4) == NULL) {
+    if (state->phase != PHASE_ROLE_NAME && !is_type(data[0])) {
         return script_fail_quoting(run, "not as Redis answers", data, len < 32 ? len : 32);
     }
     if (!script_line(data, len, &line, used)) {

@@ -19,8 +19,8 @@
 #define SCRIPT_REASON_MAX 96u
 #define SCRIPT_NONCE_BYTES 18u
 /* A reply that was not understood by then never will be. */
-#define SCRIPT_REPLY_MAX (16u * 1024u)
-#define SCRIPT_TOTAL_MAX (4u * SCRIPT_REPLY_MAX)
+#define SCRIPT_REPLY_MAX ((size_t)16 * 1024)
+#define SCRIPT_TOTAL_MAX (4 * SCRIPT_REPLY_MAX)
 
 /* SECURE: once run.out is sent, TLS begins; then script->secured goes on. */
 enum script_verdict { SCRIPT_MORE, SCRIPT_SECURE, SCRIPT_PASSED, SCRIPT_FAILED };

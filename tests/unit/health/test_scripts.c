@@ -453,8 +453,10 @@ static void mysql_fast(void **state)
 {
     (void)state;
     char reply[MY_FAST_2_LEN + MY_OK_3_LEN];
-    memcpy(reply, MY_FAST_2, MY_FAST_2_LEN);
-    memcpy(reply + MY_FAST_2_LEN, MY_OK_3, MY_OK_3_LEN);
+    const char *const parts[] = {MY_FAST_2, MY_OK_3};
+    for (size_t i = 0; i < sizeof(reply); i++) {
+        reply[i] = i < MY_FAST_2_LEN ? parts[0][i] : parts[1][i - MY_FAST_2_LEN];
+    }
     const struct conversation one = {.config = MY_USER,
                                      .password = "secret",
                                      .turns = {{.say = BYTES(MY_GREET_SHA2)},
@@ -611,7 +613,7 @@ static void garbage_is_bounded(void **state)
             assert_int_equal(script_create(script_find(all[i].type), &params, &run), 0);
             enum script_verdict verdict = script_begin(&run);
             size_t fed = 0;
-            while (verdict == SCRIPT_MORE && fed < 8u * 1024 * 1024) {
+            while (verdict == SCRIPT_MORE && fed < (size_t)8 * 1024 * 1024) {
                 for (size_t b = 0; b < sizeof(garbage); b++) {
                     /* Random bytes, one byte repeated, printable lines: by the seed. */
                     garbage[b] = seed % 3 == 0   ? (uint8_t)random_below(&random, 256)
