@@ -71,6 +71,12 @@ static void read_group(const struct migration *m, uint32_t group, struct stats_b
     }
 }
 
+/* There is a group to go back to, or going back is not what is asked for. */
+static bool can_act(const struct migration *m)
+{
+    return m->rules.gate_pauses || routing_usable(m->options.routing, m->machine.active) > 0;
+}
+
 static void say(const struct migration *m, enum gate_verdict before)
 {
     const struct gate_result *result = gate_result(m->gate);
@@ -78,7 +84,9 @@ static void say(const struct migration *m, enum gate_verdict before)
 
     if (result->verdict == GATE_FAIL && before != GATE_FAIL) {
         events_add(m->options.events, clock_wall_us(), EVENTS_WARN, service, "gate", "gate", NULL,
-                   "%s, failure 1 of %" PRIu32, result->worst->message, gate_rules(m->gate)->failures);
+                   "%s, failure 1 of %" PRIu32 "%s%s", result->worst->message, gate_rules(m->gate)->failures,
+                   can_act(m) ? "" : "; no way back: no usable backend in ",
+                   can_act(m) ? "" : migration_group_name(m, m->machine.active));
     } else if (result->verdict != GATE_FAIL && before == GATE_FAIL) {
         events_add(m->options.events, clock_wall_us(), EVENTS_INFO, service, "gate", "gate", NULL,
                    "no check fails any more");
@@ -133,7 +141,7 @@ void judge_look(struct migration *m)
 void judge_see(const struct migration *m, struct machine_sight *sight)
 {
     if (m->judging) {
-        sight->gate_failed = gate_result(m->gate)->act;
+        sight->gate_failed = gate_result(m->gate)->act && can_act(m);
         sight->gate_waits = gate_result(m->gate)->verdict != GATE_PASS;
     }
 }

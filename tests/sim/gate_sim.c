@@ -317,7 +317,7 @@ static struct summary simulate(const struct scenario *scenario, enum judge judge
 
 #define GOOD                                                                                                 \
     {                                                                                                        \
-        0.001, 1.0                                                                                           \
+        0.001, 1.0, 0                                                                                        \
     }
 static const struct scenario equal_groups[] = {
     {.name = "both fail 0.1 %",
