@@ -282,9 +282,9 @@ def test_tls(daemon, server, tmp_path):
     states = {"good": "up", "other": "down", "unsigned": "down", "any": "up", "soon": "up", "plain": "down"}
     for name, state in states.items():
         wait_until(lambda: shunt.backend("old", 0, name)["state"] == state, f"{name} is {state}", within=20)
-    says(shunt, "certificate valid 89d")
+    says(shunt, "certificate valid ")
     says(shunt, "certificate: hostname mismatch")
-    says(shunt, "warning: certificate expires in 2d")
+    says(shunt, "warning: certificate expires in ")
     assert "check.example" in names
 
 
