@@ -2,9 +2,80 @@
  * The room's front door: creates and destroys what admin.h promises. Control thread.
  */
 #include "admin/admin_internal.h"
+#include "core/log.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+void admin_wake(struct admin *admin)
+{
+    server_wake(admin->server);
+    for (size_t i = 0; i < admin->more_len; i++) {
+        server_wake(admin->more[i]);
+    }
+}
+
+/* Runs inside whatever wrote the event, so it only rings the bell. */
+static void on_event(void *context, const struct events_entry *entry)
+{
+    (void)entry;
+    admin_wake(context);
+}
+
+/* The further sockets of the configuration. */
+static int create_more(struct admin *admin, struct err_text *err)
+{
+    const struct config *config = admin->options.config;
+    admin->more = calloc(config->admin.sockets_len + 1, sizeof(struct admin_server *));
+    if (admin->more == NULL) {
+        return err_set(err, ERR_NOMEM, "out of memory for the admin sockets");
+    }
+    int code = ERR_OK;
+    for (size_t i = 0; code == ERR_OK && i < config->admin.sockets_len; i++) {
+        const struct config_admin_socket *socket = &config->admin.sockets[i];
+        /* The values of both enums are the same, in the same order. */
+        const struct server_spec spec = {
+            .path = socket->socket, .mode = socket->mode, .most = (enum command_role)socket->most};
+        code = server_create(admin, &spec, &admin->more[i], err);
+        admin->more_len += code == ERR_OK;
+    }
+    return code;
+}
+
+static int create_metrics(struct admin *admin, struct err_text *err)
+{
+    char text[ADDR_TEXT_MAX];
+    if (admin->options.metrics == NULL) {
+        return ERR_OK;
+    }
+    int code = metrics_http_create(admin, admin->options.metrics, &admin->http, err);
+    admin->options.metrics = NULL;
+    if (code == ERR_OK) {
+        addr_format(metrics_http_address(admin->http), text, sizeof(text));
+        log_line(LOG_LEVEL_INFO, "metrics are served", LOG_TEXT("address", text));
+    }
+    return code;
+}
+
+static int create_parts(struct admin *admin, struct err_text *err)
+{
+    const struct server_spec spec = {
+        .path = admin->socket_path, .mode = admin->options.mode, .most = COMMAND_ROLE_ADMIN};
+    int code = roles_create(admin->options.config, &admin->roles, err);
+    if (code == ERR_OK) {
+        code = server_create(admin, &spec, &admin->server, err);
+    }
+    if (code == ERR_OK) {
+        code = create_more(admin, err);
+    }
+    if (code == ERR_OK) {
+        code = create_metrics(admin, err);
+    }
+    if (code == ERR_OK) {
+        events_set_listener(admin->options.events, on_event, admin);
+    }
+    return code;
+}
 
 int admin_create(const struct admin_options *options, struct admin **out, struct err_text *err)
 {
@@ -19,10 +90,9 @@ int admin_create(const struct admin_options *options, struct admin **out, struct
     admin->options.socket_path = path;
     admin->socket_path = path;
     list_init(&admin->jobs);
-    int code = server_create(admin, &admin->server, err);
+    int code = create_parts(admin, err);
     if (code != ERR_OK) {
-        free(admin->socket_path);
-        free(admin);
+        admin_destroy(admin);
         return code;
     }
     *out = admin;
@@ -35,13 +105,29 @@ void admin_set_services(struct admin *admin, const struct admin_service *service
     admin->options.services_len = services_len;
 }
 
+const struct addr *admin_metrics_address(const struct admin *admin)
+{
+    return admin->http != NULL ? metrics_http_address(admin->http) : NULL;
+}
+
 void admin_destroy(struct admin *admin)
 {
     if (admin == NULL) {
         return;
     }
-    server_destroy(admin->server);
+    events_set_listener(admin->options.events, NULL, NULL);
+    metrics_http_destroy(admin->http);
+    for (size_t i = 0; i < admin->more_len; i++) {
+        server_destroy(admin->more[i]);
+    }
+    admin->more_len = 0;
+    free(admin->more);
+    if (admin->server != NULL) {
+        server_destroy(admin->server);
+        admin->server = NULL;
+    }
     job_orphan_all(admin);
+    roles_destroy(admin->roles);
     free(admin->socket_path);
     free(admin);
 }

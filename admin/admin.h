@@ -34,7 +34,9 @@ struct admin_options {
     struct event_base *base;
     const char *socket_path;
     uint32_t mode;
-    const struct config *config;
+    const struct config *config; /* its admin section says who may what, and further sockets */
+    const struct addr
+        *metrics; /* where to serve them; borrowed for the call of admin_create; NULL: nowhere */
     struct worker_pool *pool;
     struct proxy *proxy;
     struct events_ring *events;
@@ -55,6 +57,9 @@ void admin_destroy(struct admin *admin);
 /* Replaces the services that commands see; both borrowed from now on. A wait goes on by the service's name.
  */
 void admin_set_services(struct admin *admin, const struct admin_service *services, size_t services_len);
+
+/* Where the metrics are served, with the port the system chose; NULL: nowhere. */
+const struct addr *admin_metrics_address(const struct admin *admin);
 
 /* The reference of all commands (Markdown), from the table. Owned by the caller. */
 char *admin_reference(void);

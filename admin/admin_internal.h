@@ -20,12 +20,18 @@
 #include <sys/types.h>
 
 struct admin_server;
+struct metrics_http;
+struct roles;
 
 struct admin {
     struct admin_options options; /* borrowed parts as in admin.h */
     char *socket_path;            /* owned; options.socket_path points to it */
+    struct roles *roles;          /* owned; NULL: whoever may connect is an admin */
     struct admin_server *server;  /* owned; NULL in tests of the dispatcher */
-    struct list jobs;             /* of struct job: replies that are still to come */
+    struct admin_server **more;   /* owned: the further sockets */
+    size_t more_len;
+    struct metrics_http *http; /* owned; NULL: metrics are not served */
+    struct list jobs;          /* of struct job: replies that are still to come */
 };
 
 /* Who sits at the other end of the socket. */
@@ -88,7 +94,7 @@ typedef int command_handler(struct command_call *call, struct err_text *err);
 
 command_handler cmd_help, cmd_status, cmd_start, cmd_share, cmd_pause, cmd_resume, cmd_skip, cmd_abort,
     cmd_commit, cmd_plan, cmd_wait, cmd_watch, cmd_events, cmd_check, cmd_backend, cmd_weight,
-    cmd_connections, cmd_kill, cmd_show;
+    cmd_connections, cmd_kill, cmd_show, cmd_log_level;
 
 /* What dispatch_line gives back. */
 struct dispatch_reply {
@@ -168,8 +174,35 @@ json_t *render_json_text(const char *text);
 /* Writes one line and lets go of value. ERR_NOMEM when value is NULL. */
 MUST_CHECK int render_json_write(FILE *out, json_t *value);
 
+/* roles.c: who may what, by the ids of the process at the other end. */
+struct roles;
+/* Looks up the names of the configuration once. ERR_INVALID names the one that is not known here. *out NULL:
+ * no roles are configured. */
+MUST_CHECK int roles_create(const struct config *config, struct roles **out, struct err_text *err);
+void roles_destroy(struct roles *roles);
+/* The most that one of the ids gives; the default when none is named. NULL: admin. Pure. */
+enum command_role roles_of(const struct roles *roles, uid_t uid, const gid_t *gids, size_t gids_len);
+
+/* metrics.c: the whole exposition; owned by the caller, NULL without memory. */
+char *metrics_format(const struct admin *admin, size_t *length);
+
+/* metrics_http.c */
+MUST_CHECK int metrics_http_create(struct admin *admin, const struct addr *address, struct metrics_http **out,
+                                   struct err_text *err);
+void metrics_http_destroy(struct metrics_http *http);
+const struct addr *metrics_http_address(const struct metrics_http *http);
+
+/* admin.c: those that follow something look, on all sockets. */
+void admin_wake(struct admin *admin);
+
 /* server.c */
-MUST_CHECK int server_create(struct admin *admin, struct admin_server **out, struct err_text *err);
+struct server_spec {
+    const char *path; /* borrowed; must outlive the server */
+    uint32_t mode;
+    enum command_role most; /* of anybody on this socket */
+};
+MUST_CHECK int server_create(struct admin *admin, const struct server_spec *spec, struct admin_server **out,
+                             struct err_text *err);
 void server_destroy(struct admin_server *server);
 /* Those that follow something look, in the next turn of the loop. NULL is allowed. */
 void server_wake(struct admin_server *server);

@@ -3,6 +3,7 @@
  * is in cmd_status.c.
  */
 #include "admin/admin_internal.h"
+#include "core/log.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -171,10 +172,41 @@ static int show_settings(struct command_call *call, struct err_text *err)
     return code;
 }
 
+static int show_metrics(struct command_call *call, struct err_text *err)
+{
+    size_t length = 0;
+    int code = ERR_OK;
+    char *text = metrics_format(call->admin, &length);
+    if (text == NULL) {
+        return err_set(err, ERR_NOMEM, "out of memory for the metrics");
+    }
+    if (call->values.json) {
+        code = render_json_write(call->reply, json_pack("{s:o}", "metrics", render_json_text(text)));
+    } else {
+        (void)fwrite(text, 1, length, call->reply);
+    }
+    free(text);
+    return code;
+}
+
+int cmd_log_level(struct command_call *call, struct err_text *err)
+{
+    (void)err;
+    enum log_level before = log_threshold();
+    /* The order of the choices in the table is that of enum log_level. */
+    log_set_level((enum log_level)call->values.choice);
+    fprintf(call->reply, "log level is %s (before: %s)\n", log_level_name(log_threshold()),
+            log_level_name(before));
+    return ERR_OK;
+}
+
 int cmd_show(struct command_call *call, struct err_text *err)
 {
     if (call->values.choice == 0) {
         return show_settings(call, err);
+    }
+    if (call->values.choice == 1) {
+        return show_metrics(call, err);
     }
     if (call->values.json) {
         return render_json_write(call->reply,

@@ -30,6 +30,7 @@
     X(WEIGHT)                                                                                                \
     X(CONNECTIONS)                                                                                           \
     X(KILL)                                                                                                  \
+    X(LOG_LEVEL)                                                                                             \
     X(SHOW)
 
 enum command_id {

@@ -8,7 +8,8 @@
 
 static const char *const admin_states[] = {"ready", "drain", "maint", NULL};
 static const char *const count_keys[] = {"backend", "client", "group", NULL};
-static const char *const show_topics[] = {"settings", "version", NULL};
+static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
+static const char *const show_topics[] = {"settings", "metrics", "version", NULL};
 
 #define ARG_SERVICE                                                                                          \
     {                                                                                                        \
@@ -244,13 +245,27 @@ static const struct command table[COMMAND_COUNT] = {
                     "leaving\n"
                     "it does not stop a kill that has begun.\n",
         },
+    [COMMAND_LOG_LEVEL] =
+        {
+            .name = "log-level",
+            .role = COMMAND_ROLE_ADMIN,
+            .changes = true,
+            .args = {{.type = COMMAND_ARG_CHOICE, .name = "debug|info|warn|error", .choices = levels}},
+            .summary = "sets the least important log lines that are written",
+            .help = "Until the next start, which takes log.level from the settings. The audit log is "
+                    "written at\n"
+                    "every level.\n",
+        },
     [COMMAND_SHOW] =
         {
             .name = "show",
             .role = COMMAND_ROLE_VIEWER,
-            .args = {{.type = COMMAND_ARG_CHOICE, .name = "settings|version", .choices = show_topics}},
+            .args = {{.type = COMMAND_ARG_CHOICE,
+                      .name = "settings|metrics|version",
+                      .choices = show_topics}},
             .summary = "shows what is in force now",
-            .help = "settings: every setting with its value and default. version: of the running daemon.\n",
+            .help = "settings: every setting with its value and default. metrics: as served to Prometheus. "
+                    "version: of the running daemon.\n",
         },
 };
 

@@ -22,7 +22,7 @@ static command_handler *const handlers[COMMAND_COUNT] = {
     [COMMAND_EVENTS] = cmd_events, [COMMAND_BACKEND] = cmd_backend,
     [COMMAND_WEIGHT] = cmd_weight, [COMMAND_CONNECTIONS] = cmd_connections,
     [COMMAND_KILL] = cmd_kill,     [COMMAND_SHOW] = cmd_show,
-    [COMMAND_CHECK] = cmd_check,
+    [COMMAND_CHECK] = cmd_check,   [COMMAND_LOG_LEVEL] = cmd_log_level,
 };
 
 char *dispatch_error(const char *message)
@@ -43,18 +43,22 @@ char *dispatch_error(const char *message)
     return text;
 }
 
-/* One audit line: who, as what, asked for what, why, and what became of it. */
+/* One audit line: who, as what, asked for what, why, and what became of it. Whatever the log's level is. */
 static void audit(const struct admin_peer *peer, const struct command *command, const char *line,
                   const struct command_values *values, int code, const struct err_text *err)
 {
-    log_line(code == ERR_DENIED ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "admin command",
-             LOG_TEXT("actor", peer->actor), LOG_UINT("uid", peer->uid), LOG_INT("pid", peer->pid),
-             LOG_TEXT("role", commands_role_name(peer->role)), LOG_TEXT("command", command->name),
-             LOG_TEXT("line", line), LOG_TEXT("reason", values->reason),
-             LOG_TEXT("outcome", code == ERR_OK       ? "done"
-                                 : code == ERR_DENIED ? "denied"
-                                                      : "refused"),
-             LOG_TEXT("error", code == ERR_OK ? "" : err->text));
+    const char *outcome = code == ERR_OK ? "done" : code == ERR_DENIED ? "denied" : "refused";
+    log_write(code == ERR_DENIED ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "admin command",
+              (const struct log_field[]){LOG_TEXT("actor", peer->actor),
+                                         LOG_UINT("uid", peer->uid),
+                                         LOG_INT("pid", peer->pid),
+                                         LOG_TEXT("role", commands_role_name(peer->role)),
+                                         LOG_TEXT("command", command->name),
+                                         LOG_TEXT("line", line),
+                                         LOG_TEXT("reason", values->reason),
+                                         LOG_TEXT("outcome", outcome),
+                                         LOG_TEXT("error", code == ERR_OK ? "" : err->text),
+                                         {.kind = LOG_KIND_END}});
 }
 
 /* Splits off and checks; *command stays NULL when there is none. */

@@ -36,7 +36,7 @@ void job_end(struct job *job, char *text, size_t length)
     job->text = text;
     job->length = length;
     if (job->admin != NULL) {
-        server_wake(job->admin->server);
+        admin_wake(job->admin);
     }
     job_put(job);
 }

@@ -231,9 +231,14 @@ json_t *render_json_status(const struct admin *admin, const struct admin_service
         }
     }
     unsigned workers = admin->options.pool != NULL ? worker_pool_count(admin->options.pool) : 0;
-    return json_pack("{s:s,s:i,s:o,s:i,s:o}", "version", SHUNT_VERSION, "pid", (int)getpid(), "uptime_s",
+    const struct addr *metrics = admin_metrics_address(admin);
+    char address[ADDR_TEXT_MAX] = "";
+    if (metrics != NULL) {
+        addr_format(metrics, address, sizeof(address));
+    }
+    return json_pack("{s:s,s:i,s:o,s:i,s:o,s:o}", "version", SHUNT_VERSION, "pid", (int)getpid(), "uptime_s",
                      json_of_seconds(clock_mono_us() - admin->options.started_us), "workers", (int)workers,
-                     "services", services);
+                     "metrics", metrics != NULL ? json_string(address) : json_null(), "services", services);
 }
 
 json_t *render_json_event(const struct events_entry *entry)

@@ -22,6 +22,8 @@
 #define ACCEPTS_PER_TURN 64 /* who comes last waits for few turns, behind whoever fills the backlog */
 #define LISTEN_BACKLOG 1024
 static const struct timeval second = {.tv_sec = 1};
+#define GROUPS_MAX 256u /* of a process, that are looked at */
+
 static const struct timeval back_off = {.tv_usec = 100000};
 
 /* ---- the file */
@@ -100,35 +102,48 @@ static int bind_socket(struct admin_server *server, const struct sockaddr_un *ad
 
 static int open_socket(struct admin_server *server, struct err_text *err)
 {
-    const struct admin_options *options = &server->admin->options;
+    const char *path = server->spec.path;
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    size_t length = strlen(options->socket_path);
+    size_t length = strlen(path);
     if (length == 0 || length >= sizeof(address.sun_path)) {
-        return err_set(err, ERR_RANGE, "admin socket \"%.120s\": a path of 1 to %zu bytes is possible",
-                       options->socket_path, sizeof(address.sun_path) - 1);
+        return err_set(err, ERR_RANGE, "admin socket \"%.120s\": a path of 1 to %zu bytes is possible", path,
+                       sizeof(address.sun_path) - 1);
     }
-    memcpy(address.sun_path, options->socket_path, length);
+    memcpy(address.sun_path, path, length);
     int code = clear_path(&address, err);
     if (code != ERR_OK) {
         return code;
     }
     server->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (server->fd < 0) {
-        return err_set_errno(err, "admin socket %s", options->socket_path);
+        return err_set_errno(err, "admin socket %s", path);
     }
-    return bind_socket(server, &address, options->mode, err);
+    return bind_socket(server, &address, server->spec.mode, err);
 }
 
 /* ---- who comes in */
 
-/* What a peer may. Whoever may open the socket is admin: its mode is the gate. */
-static enum command_role role_of_peer(const struct ucred *peer)
+/* All groups of the process, its own one among them. Returns how many. */
+static size_t groups_of(int fd, const struct ucred *peer, gid_t *gids, size_t max)
 {
-    (void)peer;
-    return COMMAND_ROLE_ADMIN;
+    socklen_t length = (socklen_t)((max - 1) * sizeof(*gids));
+    gids[0] = peer->gid;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, gids + 1, &length) != 0) {
+        return 1; /* an old kernel, or more groups than fit: then only the first one counts */
+    }
+    return 1 + length / sizeof(*gids);
 }
 
-static void identify(int fd, struct admin_peer *peer)
+/* What a peer may: by its ids, and not more than the socket allows. */
+static enum command_role role_of_peer(const struct admin_server *server, int fd, const struct ucred *peer)
+{
+    gid_t gids[GROUPS_MAX];
+    size_t gids_len = groups_of(fd, peer, gids, GROUPS_MAX);
+    enum command_role role = roles_of(server->admin->roles, peer->uid, gids, gids_len);
+    return role < server->spec.most ? role : server->spec.most;
+}
+
+static void identify(const struct admin_server *server, int fd, struct admin_peer *peer)
 {
     struct ucred cred;
     socklen_t length = sizeof(cred);
@@ -139,7 +154,7 @@ static void identify(int fd, struct admin_peer *peer)
     struct passwd entry;
     struct passwd *found = NULL;
     char text[4096];
-    peer->role = role_of_peer(&cred);
+    peer->role = role_of_peer(server, fd, &cred);
     peer->uid = cred.uid;
     peer->pid = cred.pid;
     if (getpwuid_r(cred.uid, &entry, text, sizeof(text), &found) == 0 && found != NULL &&
@@ -189,7 +204,7 @@ static bool free_descriptor(struct admin_server *server)
 static void welcome(struct admin_server *server, int fd)
 {
     struct admin_peer peer;
-    identify(fd, &peer);
+    identify(server, fd, &peer);
     if (server->clients_len >= SERVER_CLIENTS_MAX) {
         (void)evict_one(server, "all places are taken and it was idle for longest");
     }
@@ -278,16 +293,10 @@ void server_wake(struct admin_server *server)
     }
 }
 
-/* Runs inside whatever wrote the event, so it only rings the bell. */
-static void on_ring(void *context, const struct events_entry *entry)
-{
-    (void)entry;
-    server_wake(context);
-}
-
 /* ---- life */
 
-int server_create(struct admin *admin, struct admin_server **out, struct err_text *err)
+int server_create(struct admin *admin, const struct server_spec *spec, struct admin_server **out,
+                  struct err_text *err)
 {
     struct admin_server *server = calloc(1, sizeof(*server));
     if (server == NULL) {
@@ -295,6 +304,7 @@ int server_create(struct admin *admin, struct admin_server **out, struct err_tex
     }
     struct event_base *base = admin->options.base;
     server->admin = admin;
+    server->spec = *spec;
     server->fd = -1;
     server->reserve_fd = -1;
     list_init(&server->clients);
@@ -313,7 +323,6 @@ int server_create(struct admin *admin, struct admin_server **out, struct err_tex
         return err_set(err, ERR_NOMEM, "out of memory for the admin socket");
     }
     take_reserve(server);
-    events_set_listener(admin->options.events, on_ring, server);
     *out = server;
     return ERR_OK;
 }
@@ -322,7 +331,7 @@ int server_create(struct admin *admin, struct admin_server **out, struct err_tex
 static void unlink_own(const struct admin_server *server)
 {
     struct stat found;
-    const char *path = server->admin->options.socket_path;
+    const char *path = server->spec.path;
     if (server->inode != 0 && lstat(path, &found) == 0 && found.st_dev == server->device &&
         found.st_ino == server->inode) {
         (void)unlink(path);
@@ -339,9 +348,6 @@ void server_destroy(struct admin_server *server)
         if (events[i] != NULL) {
             event_free(events[i]);
         }
-    }
-    if (server->wake != NULL) {
-        events_set_listener(server->admin->options.events, NULL, NULL);
     }
     unlink_own(server);
     if (server->fd >= 0) {

@@ -22,9 +22,10 @@ struct event;
 
 struct admin_server {
     struct admin *admin; /* borrowed */
-    int fd;              /* listening */
-    int reserve_fd;      /* given up to let an operator in when descriptors ran out; -1: given up */
-    dev_t device;        /* of the socket file, to unlink only our own */
+    struct server_spec spec;
+    int fd;         /* listening */
+    int reserve_fd; /* given up to let an operator in when descriptors ran out; -1: given up */
+    dev_t device;   /* of the socket file, to unlink only our own */
     ino_t inode;
     struct event *accept_event; /* owned, as the next three */
     struct event *back_off;     /* turns accepting on again */

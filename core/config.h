@@ -51,6 +51,22 @@ enum config_drain_end { CONFIG_DRAIN_CLOSE, CONFIG_DRAIN_WAIT };
 enum config_back_shape { CONFIG_BACK_AT_ONCE, CONFIG_BACK_LINEAR };
 enum config_back_connections { CONFIG_BACK_DRAIN, CONFIG_BACK_CLOSE };
 
+/* What a peer of the admin socket may; each may what those before it may. */
+enum config_role { CONFIG_ROLE_NONE, CONFIG_ROLE_VIEWER, CONFIG_ROLE_OPERATOR, CONFIG_ROLE_ADMIN };
+
+struct config_admin_role {
+    char *user, *group; /* names or numbers; exactly one of them is set */
+    enum config_role role;
+    unsigned line;
+};
+
+struct config_admin_socket {
+    char *socket;
+    uint32_t mode;
+    enum config_role most; /* nobody who comes this way may more */
+    unsigned line;
+};
+
 struct config_backend {
     char *name;    /* default: the address text */
     char *address; /* as written: IPv4, [IPv6], host:port, unix:path (relative paths already made absolute) */
@@ -215,7 +231,16 @@ struct config {
     struct {
         char *socket;
         uint32_t mode;
+        struct config_admin_role *roles; /* none: whoever may connect is an admin */
+        size_t roles_len;
+        enum config_role default_role;       /* with roles: of those that none of them names */
+        struct config_admin_socket *sockets; /* further ones */
+        size_t sockets_len;
     } admin;
+    struct {
+        bool present;
+        char *listen;
+    } metrics;
     struct {
         char *level, *format;
     } log;

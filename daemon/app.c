@@ -223,8 +223,31 @@ static int create_services(struct app *app, struct err_text *err)
     return 0;
 }
 
+/* *out points to address, or is NULL when no metrics are wanted. */
+static int metrics_address(const struct config *config, struct addr *address, const struct addr **out,
+                           struct err_text *err)
+{
+    struct err_text why;
+    *out = NULL;
+    if (!config->metrics.present) {
+        return 0;
+    }
+    if (addr_parse(config->metrics.listen, NULL, address, &why) != 0 || addr_is_unix(address)) {
+        return err_set(err, ERR_INVALID, "metrics.listen = \"%s\": an IP address and a port are needed",
+                       config->metrics.listen);
+    }
+    *out = address;
+    return 0;
+}
+
 static int create_admin(struct app *app, struct err_text *err)
 {
+    struct addr metrics;
+    const struct addr *metrics_listen = NULL;
+    int code = metrics_address(app->config, &metrics, &metrics_listen, err);
+    if (code != 0) {
+        return code;
+    }
     for (size_t i = 0; i < app->services_len; i++) {
         const struct app_service *service = &app->services[i];
         app->admin_services[i] = (struct admin_service){.name = app->config->services[i].name,
@@ -238,6 +261,7 @@ static int create_admin(struct app *app, struct err_text *err)
                                           .socket_path = app->config->admin.socket,
                                           .mode = app->config->admin.mode,
                                           .config = app->config,
+                                          .metrics = metrics_listen,
                                           .pool = app->pool,
                                           .proxy = app->proxy,
                                           .events = app->events,

@@ -76,6 +76,12 @@ void health_trial_destroy(struct health_trial *trial)
     (void)trial;
 }
 
+uint64_t health_skipped(const struct health *health)
+{
+    (void)health;
+    return 3;
+}
+
 unsigned worker_pool_count(const struct worker_pool *pool)
 {
     (void)pool;

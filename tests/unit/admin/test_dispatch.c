@@ -126,8 +126,8 @@ static void test_refusals(void **state)
         {"events api 0", "error: \"0\" is not a number from 1 to 1000\n"},
         {"events 1001", "error: \"1001\" is not a number from 1 to 1000\n"},
         {"events api 5 6", "error: usage: events [SERVICE] [N]: too much: 6\n"},
-        {"show", "error: usage: show settings|version: missing settings|version\n"},
-        {"show me", "error: \"me\" is not one of settings|version\n"},
+        {"show", "error: usage: show settings|metrics|version: missing settings|metrics|version\n"},
+        {"show me", "error: \"me\" is not one of settings|metrics|version\n"},
         {"status api reason \"x\"", "error: usage: status [SERVICE]: too much: reason\n"},
         {"pause api", "error: "},
         {"commit api", "error: "},
@@ -182,6 +182,7 @@ static void test_role_matrix(void **state)
         [COMMAND_WEIGHT] = {"weight api/old/a 9", COMMAND_ROLE_OPERATOR},
         [COMMAND_CONNECTIONS] = {"connections", COMMAND_ROLE_VIEWER},
         [COMMAND_KILL] = {"kill api/old", COMMAND_ROLE_ADMIN},
+        [COMMAND_LOG_LEVEL] = {"log-level info", COMMAND_ROLE_ADMIN},
         [COMMAND_SHOW] = {"show version", COMMAND_ROLE_VIEWER},
     };
     struct support *s = *state;
@@ -256,6 +257,12 @@ static void test_audit(void **state)
     assert_contains(line, "outcome=refused");
     assert_contains(line, "runs already");
     free(log);
+    support_expect(s, "log-level error", "log level is error (before: info)\n");
+    log = capture_log(s, "pause api");
+    assert_contains(audit_line(log), "command=pause");
+    free(log);
+    support_expect(s, "log-level info", "log level is info (before: error)\n");
+    support_expect(s, "log-level loud", "error: \"loud\" is not one of debug|info|warn|error");
     log = capture_log(s, "weight api/old/a 99999");
     assert_contains(audit_line(log), "is not a weight");
     free(log);

@@ -68,7 +68,7 @@ static void test_unknown_settings(void **state)
     (void)state;
     static const struct error_case cases[] = {
         {GLOBAL("worker = 2;"), "2: unknown setting \"worker\" (did you mean \"workers\"?)\n"},
-        {GLOBAL("metrics = { listen = \"127.0.0.1:9101\"; };"), "2: unknown setting \"metrics\"\n"},
+        {GLOBAL("plugins = { listen = \"127.0.0.1:9101\"; };"), "2: unknown setting \"plugins\"\n"},
         {SERVICE("retrys = 2;"), "2: services.web: unknown setting \"retrys\" (did you mean \"retries\"?)\n"},
         {GROUP("health = { intreval = \"2s\"; };"),
          "2: services.web.groups.old.health: unknown setting \"intreval\" (did you mean \"interval\"?)\n"},

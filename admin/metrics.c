@@ -1,0 +1,286 @@
+/*
+ * The figures behind the metrics' names: one walk over services, groups and backends, each family into a
+ * stream of its own, put together at the end in the order of the table. Prometheus text format 0.0.4. Control
+ * thread; counters are read while workers go on. Serving it over HTTP is admin/metrics_http.c's business.
+ */
+#include "admin/metrics.h"
+#include "admin/admin_internal.h"
+#include "core/clock.h"
+#include "core/log.h"
+#include "core/units.h"
+#include "migration/gate.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct family {
+    FILE *out;
+    char *text; /* owned once out is closed */
+    size_t length;
+};
+
+/* Where a sample belongs; what is NULL gives no label. */
+struct place {
+    const char *service, *group, *backend;
+};
+
+struct exposition {
+    const struct admin *admin;
+    struct family family[METRIC_COUNT];
+};
+
+/* Upper bounds in microseconds: what a network, a server, and a person wait for. */
+static const uint64_t bounds_us[] = {100,     250,     500,     1000,     2500,    5000,
+                                     10000,   25000,   50000,   100000,   250000,  500000,
+                                     1000000, 2500000, 5000000, 10000000, 30000000};
+
+static void write_escaped(FILE *out, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text == '\n') {
+            fputs("\\n", out);
+            continue;
+        }
+        if (*text == '"' || *text == '\\') {
+            fputc('\\', out);
+        }
+        fputc(*text, out);
+    }
+}
+
+static void write_label(FILE *out, const char **before, const char *name, const char *value)
+{
+    if (value != NULL) {
+        fprintf(out, "%s%s=\"", *before, name);
+        write_escaped(out, value);
+        fputc('"', out);
+        *before = ",";
+    }
+}
+
+/* "shunt_bytes_total{service="web",…,direction="in"} ". suffix: "_bucket", "". */
+static FILE *begin(struct exposition *all, enum metric_id id, const char *suffix, const struct place *place,
+                   const char *label, const char *value)
+{
+    FILE *out = all->family[id].out;
+    const char *before = "{";
+    fprintf(out, "%s%s", metrics_table()[id].name, suffix);
+    write_label(out, &before, "service", place->service);
+    write_label(out, &before, "group", place->group);
+    write_label(out, &before, "backend", place->backend);
+    write_label(out, &before, label, value);
+    fputs(*before == ',' ? "} " : " ", out);
+    return out;
+}
+
+static void add(struct exposition *all, enum metric_id id, const struct place *place, uint64_t value)
+{
+    fprintf(begin(all, id, "", place, "", NULL), "%" PRIu64 "\n", value);
+}
+
+static void add_labelled(struct exposition *all, enum metric_id id, const struct place *place,
+                         const char *label, const char *text, uint64_t value)
+{
+    fprintf(begin(all, id, "", place, label, text), "%" PRIu64 "\n", value);
+}
+
+static void add_real(struct exposition *all, enum metric_id id, const struct place *place, double value)
+{
+    fprintf(begin(all, id, "", place, "", NULL), "%.6g\n", value);
+}
+
+static uint64_t middle_us(unsigned bucket)
+{
+    return (histogram_bucket_low(bucket) + histogram_bucket_low(bucket + 1)) / 2;
+}
+
+static void add_histogram(struct exposition *all, enum metric_id id, const struct place *place,
+                          const struct histogram_reading *reading)
+{
+    uint64_t below = 0;
+    unsigned bucket = 0;
+    char bound[32];
+    for (size_t i = 0; i < sizeof(bounds_us) / sizeof(bounds_us[0]); i++) {
+        while (bucket + 1 < HISTOGRAM_BUCKETS && middle_us(bucket) <= bounds_us[i]) {
+            below += reading->bucket[bucket++];
+        }
+        (void)snprintf(bound, sizeof(bound), "%g", (double)bounds_us[i] / (double)CLOCK_US_PER_S);
+        fprintf(begin(all, id, "_bucket", place, "le", bound), "%" PRIu64 "\n", below);
+    }
+    fprintf(begin(all, id, "_bucket", place, "le", "+Inf"), "%" PRIu64 "\n", reading->count);
+    fprintf(begin(all, id, "_sum", place, "", NULL), "%.6f\n",
+            (double)reading->sum_us / (double)CLOCK_US_PER_S);
+    fprintf(begin(all, id, "_count", place, "", NULL), "%" PRIu64 "\n", reading->count);
+}
+
+static void add_backend(struct exposition *all, const struct place *place, const struct backend *backend)
+{
+    struct stats_backend_reading reading;
+    backend_read(backend, &reading);
+    add(all, METRIC_ID_BACKEND_UP, place, backend_state(backend) != BACKEND_DOWN);
+    add(all, METRIC_ID_BACKEND_READY, place, backend_admin(backend) == BACKEND_READY);
+    add(all, METRIC_ID_BACKEND_WEIGHT, place, backend_weight(backend));
+    add(all, METRIC_ID_CONNECTIONS, place, reading.connections);
+    add(all, METRIC_ID_OPEN, place, backend_open(backend));
+    for (size_t i = 0; i < STATS_ERROR_COUNT; i++) {
+        add_labelled(all, METRIC_ID_ERRORS, place, "reason", stats_error_name((enum stats_error)i),
+                     reading.errors[i]);
+    }
+    add_labelled(all, METRIC_ID_BYTES, place, "direction", "in", reading.bytes_in);
+    add_labelled(all, METRIC_ID_BYTES, place, "direction", "out", reading.bytes_out);
+    add(all, METRIC_ID_TURNS, place, reading.turns);
+    add_histogram(all, METRIC_ID_CONNECT, place, &reading.connect_us);
+    add_histogram(all, METRIC_ID_RESPONSE, place, &reading.response_us);
+}
+
+static void add_groups(struct exposition *all, const struct admin_service *service)
+{
+    const struct routing *routing = service->routing;
+    for (size_t g = 0; g < routing_groups(routing); g++) {
+        struct place place = {.service = service->name, .group = routing_group_name(routing, g)};
+        add(all, METRIC_ID_GROUP_ACTIVE, &place, routing_active(routing) == g);
+        add(all, METRIC_ID_GROUP_BACKENDS, &place, routing_backends(routing, g));
+        add(all, METRIC_ID_GROUP_USABLE, &place, routing_usable(routing, g));
+        for (size_t b = 0; b < routing_backends(routing, g); b++) {
+            const struct backend *backend = routing_backend_at(routing, g, b);
+            place.backend = backend_name(backend);
+            add_backend(all, &place, backend);
+        }
+    }
+}
+
+static void add_gate(struct exposition *all, const struct place *place, const struct gate_result *gate)
+{
+    if (gate == NULL) {
+        return;
+    }
+    add(all, METRIC_ID_GATE_FAILED, place, gate->failed);
+    for (size_t i = 0; i < gate->checks_len; i++) {
+        const struct gate_check *check = &gate->checks[i];
+        const char *name = gate_check_name(check->kind);
+        fprintf(begin(all, METRIC_ID_GATE_OBSERVED, "", place, "check", name), "%.6g\n", check->observed);
+        fprintf(begin(all, METRIC_ID_GATE_LIMIT, "", place, "check", name), "%.6g\n", check->limit);
+        add_labelled(all, METRIC_ID_GATE_SAMPLES, place, "check", name, check->samples);
+    }
+}
+
+static void add_migration(struct exposition *all, const struct admin_service *service)
+{
+    const struct place place = {.service = service->name};
+    struct migration_status status;
+    migration_read(service->migration, &status);
+    add_real(all, METRIC_ID_SHARE, &place, (double)status.share_bp / UNITS_BP_FULL);
+    add_real(all, METRIC_ID_LIVE_SHARE, &place, (double)status.live_share_bp / UNITS_BP_FULL);
+    for (int phase = 0; phase < MIGRATION_PHASE_COUNT; phase++) {
+        add_labelled(all, METRIC_ID_PHASE, &place, "phase", migration_phase_name((enum migration_phase)phase),
+                     (int)status.phase == phase);
+    }
+    add(all, METRIC_ID_STEP, &place, status.step);
+    add(all, METRIC_ID_STEPS, &place, status.steps);
+    add(all, METRIC_ID_DETACHED, &place, status.detached);
+    add_gate(all, &place, status.gate);
+}
+
+static void add_service(struct exposition *all, const struct admin_service *service)
+{
+    const struct place place = {.service = service->name};
+    struct stats_service_reading reading = {.accepted = 0};
+    if (service->proxy != NULL) {
+        proxy_service_read(service->proxy, &reading);
+    }
+    add(all, METRIC_ID_SERVICE_OPEN, &place, render_open(service));
+#define METRIC_ADD(name, help) add(all, METRIC_ID_SERVICE_##name, &place, reading.name);
+    STATS_SERVICE_COUNTERS(METRIC_ADD)
+#undef METRIC_ADD
+    for (size_t i = 0; i < STATS_CLOSE_COUNT; i++) {
+        add_labelled(all, METRIC_ID_CLOSED, &place, "reason", stats_close_name((enum stats_close)i),
+                     reading.closed[i]);
+    }
+    if (service->health != NULL) {
+        add(all, METRIC_ID_CHECKS_SKIPPED, &place, health_skipped(service->health));
+    }
+    add_migration(all, service);
+    add_groups(all, service);
+}
+
+static void add_all(struct exposition *all)
+{
+    const struct place nowhere = {.service = NULL};
+    const struct admin_options *options = &all->admin->options;
+    add_labelled(all, METRIC_ID_BUILD_INFO, &nowhere, "version", SHUNT_VERSION, 1);
+    add_real(all, METRIC_ID_UPTIME, &nowhere,
+             (double)(clock_mono_us() - options->started_us) / (double)CLOCK_US_PER_S);
+    add(all, METRIC_ID_WORKERS, &nowhere, options->pool != NULL ? worker_pool_count(options->pool) : 0);
+    add(all, METRIC_ID_LOG_DROPPED, &nowhere, log_dropped());
+    for (size_t i = 0; i < options->services_len; i++) {
+        add_service(all, &options->services[i]);
+    }
+}
+
+static bool open_families(struct exposition *all)
+{
+    for (size_t i = 0; i < METRIC_COUNT; i++) {
+        all->family[i].out = open_memstream(&all->family[i].text, &all->family[i].length);
+        if (all->family[i].out == NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Closes them all; false when one of them is not whole. */
+static bool close_families(struct exposition *all)
+{
+    bool whole = true;
+    for (size_t i = 0; i < METRIC_COUNT; i++) {
+        if (all->family[i].out != NULL) {
+            bool failed = ferror(all->family[i].out) != 0;
+            whole = fclose(all->family[i].out) == 0 && !failed && whole;
+        }
+    }
+    return whole;
+}
+
+/* A family without samples is left out. */
+static bool join(const struct exposition *all, char **text, size_t *length)
+{
+    FILE *out = open_memstream(text, length);
+    if (out == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < METRIC_COUNT; i++) {
+        const struct metric *metric = &metrics_table()[i];
+        if (all->family[i].length > 0) {
+            fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", metric->name, metric->help, metric->name,
+                    metrics_type_name(metric->type));
+            (void)fwrite(all->family[i].text, 1, all->family[i].length, out);
+        }
+    }
+    bool failed = ferror(out) != 0;
+    return fclose(out) == 0 && !failed;
+}
+
+char *metrics_format(const struct admin *admin, size_t *length)
+{
+    char *text = NULL;
+    struct exposition *all = calloc(1, sizeof(*all));
+    if (all == NULL) {
+        return NULL;
+    }
+    all->admin = admin;
+    bool good = open_families(all);
+    if (good) {
+        add_all(all);
+    }
+    good = close_families(all) && good;
+    if (!good || !join(all, &text, length)) {
+        free(text);
+        text = NULL;
+    }
+    for (size_t i = 0; i < METRIC_COUNT; i++) {
+        free(all->family[i].text);
+    }
+    free(all);
+    return text;
+}
