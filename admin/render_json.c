@@ -113,15 +113,19 @@ static json_t *json_of_errors(const uint64_t *errors)
     return object;
 }
 
+static json_t *json_of_latency(const struct histogram_reading *reading)
+{
+    return json_pack("{s:I,s:I,s:I}", "n", (json_int_t)reading->count, "p50",
+                     (json_int_t)histogram_quantile(reading, 0.5), "p99",
+                     (json_int_t)histogram_quantile(reading, 0.99));
+}
+
 static json_t *json_of_backend(const struct admin_service *service, const struct backend *backend)
 {
     struct stats_backend_reading reading;
     char address[ADDR_TEXT_MAX];
     backend_read(backend, &reading);
     addr_format(backend_address(backend), address, sizeof(address));
-    json_t *latency = json_pack("{s:I,s:I,s:I}", "n", (json_int_t)reading.response_us.count, "p50",
-                                (json_int_t)histogram_quantile(&reading.response_us, 0.5), "p99",
-                                (json_int_t)histogram_quantile(&reading.response_us, 0.99));
     return json_pack(
         "{s:o,s:o,s:s,s:s,s:I,s:I,s:b,s:I,s:I,s:o,s:I,s:I,s:o,s:o}", "name",
         render_json_text(backend_name(backend)), "address", render_json_text(address), "state",
@@ -130,7 +134,23 @@ static json_t *json_of_backend(const struct admin_service *service, const struct
         (json_int_t)configured_weight(service, backend), "backup", (int)backend_is_backup(backend), "open",
         (json_int_t)backend_open(backend), "connections", (json_int_t)reading.connections, "errors",
         json_of_errors(reading.errors), "bytes_in", (json_int_t)reading.bytes_in, "bytes_out",
-        (json_int_t)reading.bytes_out, "latency_us", latency, "check", json_of_check(service, backend));
+        (json_int_t)reading.bytes_out, "latency_us", json_of_latency(&reading.response_us), "check",
+        json_of_check(service, backend));
+}
+
+/* Of all backends of a group together. */
+static json_t *json_of_group_latency(const struct routing *routing, size_t group)
+{
+    struct stats_backend_reading one;
+    struct histogram_reading sum = {.count = 0};
+    for (size_t b = 0; b < routing_backends(routing, group); b++) {
+        backend_read(routing_backend_at(routing, group, b), &one);
+        sum.count += one.response_us.count;
+        for (size_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
+            sum.bucket[i] += one.response_us.bucket[i];
+        }
+    }
+    return json_of_latency(&sum);
 }
 
 static json_t *json_of_groups(const struct admin_service *service, const struct migration_status *status)
@@ -144,12 +164,13 @@ static json_t *json_of_groups(const struct admin_service *service, const struct 
                                         json_of_backend(service, routing_backend_at(routing, g, b)));
         }
         (void)json_array_append_new(groups,
-                                    json_pack("{s:o,s:s,s:s,s:I,s:I,s:o}", "name",
+                                    json_pack("{s:o,s:s,s:s,s:I,s:I,s:o,s:o}", "name",
                                               render_json_text(routing_group_name(routing, g)), "role",
                                               group_role(status, (uint32_t)g), "balance",
                                               balance_name(routing_group_balance(routing, g)), "usable",
                                               (json_int_t)routing_usable(routing, g), "open",
-                                              (json_int_t)routing_open(routing, g), "backends", backends));
+                                              (json_int_t)routing_open(routing, g), "latency_us",
+                                              json_of_group_latency(routing, g), "backends", backends));
     }
     return groups;
 }

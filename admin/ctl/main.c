@@ -4,6 +4,8 @@
  * the daemon's decision. One thread.
  */
 #include "admin/commands.h"
+#include "admin/ctl/ctl.h"
+#include "admin/ctl/watch.h"
 #include "admin/tokens.h"
 
 #include <errno.h>
@@ -11,23 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define SOCKET_DEFAULT "/run/shunt/admin.sock"
 #define ERROR_PREFIX "error: "
-
-/* Part of the interface: scripts branch on these. The first few are those of sysexits.h. */
-enum {
-    EXIT_DONE = 0,
-    EXIT_REFUSED = 1,
-    EXIT_ROLLED_BACK = 3,
-    EXIT_PAUSED = 4,
-    EXIT_USAGE = 64,
-    EXIT_NO_DAEMON = 69,
-    EXIT_NOT_PERMITTED = 77,
-    EXIT_TIMED_OUT = 124
-};
 
 static void write_usage(FILE *out)
 {
@@ -82,25 +71,6 @@ static char *join_words(char **words, size_t *length)
     return line;
 }
 
-/* Returns a connected socket, or -1 with errno. */
-static int connect_to(const char *path)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof(address.sun_path)) {
-        errno = ENAMETOOLONG;
-        return -1;
-    }
-    memcpy(address.sun_path, path, strlen(path));
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) != 0) {
-        int number = errno;
-        (void)close(fd);
-        errno = number;
-        fd = -1;
-    }
-    return fd;
-}
-
 static int connect_error(const char *path, int number)
 {
     fprintf(stderr, "shuntctl: no daemon at %s: %s\n", path, strerror(number));
@@ -110,22 +80,6 @@ static int connect_error(const char *path, int number)
     fputs("          is shuntd running, and is this its admin.socket? (-s SOCKET or $SHUNT_SOCKET)\n",
           stderr);
     return EXIT_NO_DAEMON;
-}
-
-static bool send_all(int fd, const char *bytes, size_t length)
-{
-    while (length > 0) {
-        ssize_t sent = send(fd, bytes, length, MSG_NOSIGNAL);
-        if (sent < 0 && errno == EINTR) {
-            continue;
-        }
-        if (sent < 0) {
-            return false;
-        }
-        bytes += sent;
-        length -= (size_t)sent;
-    }
-    return true;
 }
 
 static bool starts_with(const char *text, const char *prefix)
@@ -211,13 +165,23 @@ static int local_help(const char *name)
     return finish(EXIT_DONE);
 }
 
+/* `watch [SERVICE]` on a terminal; elsewhere, and with --json, it is the daemon's stream of lines. */
+static bool is_view(char **words)
+{
+    return strcmp(words[0], "watch") == 0 && (words[1] == NULL || (words[1][0] != '-' && words[2] == NULL)) &&
+           isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+}
+
 static int run(const char *path, char **words)
 {
     size_t length = 0;
-    int fd = connect_to(path);
+    int fd = ctl_connect(path);
     if (fd < 0) {
         bool plain_help = strcmp(words[0], "help") == 0 && (words[1] == NULL || words[2] == NULL);
         return plain_help ? local_help(words[1]) : connect_error(path, errno);
+    }
+    if (is_view(words)) {
+        return watch_run(fd, path, words[1]);
     }
     char *line = join_words(words, &length);
     FILE *in = fdopen(fd, "r");
@@ -228,7 +192,7 @@ static int run(const char *path, char **words)
         return EXIT_REFUSED;
     }
     /* A daemon that refuses a line while it is sent has said why before it closed: read that in any case. */
-    bool sent = send_all(fd, line, length);
+    bool sent = ctl_send_all(fd, line, length);
     if (sent) {
         (void)shutdown(fd, SHUT_WR);
     }

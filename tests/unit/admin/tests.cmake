@@ -1,6 +1,8 @@
 unit_test(tokens admin shunt_commands)
 unit_test(commands admin shunt_commands)
 unit_test(roles admin shunt_admin)
+unit_test(watch admin shunt_watch)
+target_compile_definitions(test_watch PRIVATE SHUNT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
 
 add_executable(commands_reference support/commands_reference.c)
 target_link_libraries(commands_reference PRIVATE shunt_commands)
