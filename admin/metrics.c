@@ -159,8 +159,10 @@ static void add_gate(struct exposition *all, const struct place *place, const st
     for (size_t i = 0; i < gate->checks_len; i++) {
         const struct gate_check *check = &gate->checks[i];
         const char *name = gate_check_name(check->kind);
-        fprintf(begin(all, METRIC_ID_GATE_OBSERVED, "", place, "check", name), "%.6g\n", check->observed);
-        fprintf(begin(all, METRIC_ID_GATE_LIMIT, "", place, "check", name), "%.6g\n", check->limit);
+        double unit = check->kind == GATE_LATENCY ? 1e-6 : 1; /* microseconds there, seconds here */
+        fprintf(begin(all, METRIC_ID_GATE_OBSERVED, "", place, "check", name), "%.6g\n",
+                check->observed * unit);
+        fprintf(begin(all, METRIC_ID_GATE_LIMIT, "", place, "check", name), "%.6g\n", check->limit * unit);
         add_labelled(all, METRIC_ID_GATE_SAMPLES, place, "check", name, check->samples);
     }
 }
