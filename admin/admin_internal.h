@@ -48,6 +48,7 @@ struct command_values {
     uint32_t group;                      /* ROUTING_NONE */
     struct backend *backend;             /* NULL; of service, in group */
     bool share_given;
+    bool force;        /* false */
     uint32_t share_bp; /* 0 */
     uint32_t weight;   /* 0 */
     bool choice_given;

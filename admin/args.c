@@ -213,6 +213,7 @@ int args_read_value(struct args_reader *reader, const struct command_arg *arg, c
     case COMMAND_ARG_WEIGHT:
     case COMMAND_ARG_DURATION:
     case COMMAND_ARG_COUNT:
+    case COMMAND_ARG_FORCE:
     case COMMAND_ARG_END:
         break;
     case COMMAND_ARG_VICTIM:
@@ -251,6 +252,11 @@ static int read_argument(struct args_reader *reader, const struct command_arg *a
     }
     if (word == NULL) {
         return arg->optional ? ERR_OK : args_refuse_usage(reader, "missing ", arg->name);
+    }
+    if (arg->type == COMMAND_ARG_FORCE) {
+        reader->out->force = strcmp(word, arg->name) == 0;
+        reader->at += reader->out->force ? 1 : 0;
+        return ERR_OK;
     }
     if (belongs_to_next(reader, arg, word)) {
         return ERR_OK;

@@ -49,6 +49,10 @@ static void write_step(FILE *out, const struct config_migration *plan, const str
         return;
     }
     units_format_share(plan->steps[at].share_bp, share, sizeof(share));
+    if (plan->steps[at].hold_us == CONFIG_HOLD_MANUAL) {
+        render_in_force(out, status);
+        return;
+    }
     clock_format_duration(plan->steps[at].hold_us, hold, sizeof(hold));
     fprintf(out, "%s for %s, then ", share, hold);
     if (at + 1 < plan->steps_len) {
@@ -67,7 +71,8 @@ int cmd_start(struct command_call *call, struct err_text *err)
     struct migration_status status;
     migration_read(service->migration, &status);
     bool turns_back = target == NULL && status.phase == MIGRATION_COMPLETED;
-    int code = migration_start(service->migration, target, call->values.share_bp, &call->who, err);
+    int code = migration_start(service->migration, target, call->values.share_bp, call->values.force,
+                               &call->who, err);
     if (code != ERR_OK) {
         return code;
     }
@@ -120,8 +125,25 @@ int cmd_pause(struct command_call *call, struct err_text *err)
     return ERR_OK;
 }
 
+/* After a rollback: a new migration, further on. */
+static int resume_anew(struct command_call *call, struct err_text *err)
+{
+    const struct admin_service *service = call->values.service;
+    struct migration_status status;
+    migration_read(service->migration, &status);
+    if (status.phase != MIGRATION_ROLLED_BACK) {
+        return err_set(err, ERR_STATE,
+                       "from-share is for a migration that was rolled back; share %s PCT moves one by hand",
+                       service->name);
+    }
+    return cmd_start(call, err);
+}
+
 int cmd_resume(struct command_call *call, struct err_text *err)
 {
+    if (call->values.share_given) {
+        return resume_anew(call, err);
+    }
     int code = migration_resume(call->values.service->migration, &call->who, err);
     if (code == ERR_OK) {
         write_outcome(call, "goes on");

@@ -19,7 +19,38 @@ struct outlook {
     struct migration_status status;
     uint32_t from, to; /* ROUTING_NONE: to be named at start */
     uint64_t fastest_us, slowest_us;
+    double per_minute; /* connections now; below 0: not known */
+    struct migration_finding findings[MIGRATION_FINDINGS_MAX];
+    size_t findings_len;
 };
+
+/* The holds of all steps that end by themselves. */
+static uint64_t holds_us(const struct plan *plan)
+{
+    uint64_t sum = 0;
+    for (uint32_t step = 1; step <= plan_steps(plan); step++) {
+        sum += plan_is_manual(plan, step) ? 0 : plan_hold_us(plan, step);
+    }
+    return sum;
+}
+
+/* Connections a minute that a step sends to the new group at the present rate. */
+static double exposes(const struct outlook *ahead, uint32_t step)
+{
+    return ahead->per_minute * plan_share_bp(ahead->plan, step) / UNITS_BP_FULL;
+}
+
+/* Whether a step, or the end, waits for somebody for a time that nobody knows. */
+static bool waits_without_end(const struct outlook *ahead)
+{
+    for (uint32_t step = 1; step <= plan_steps(ahead->plan); step++) {
+        if (plan_is_manual(ahead->plan, step) || plan_min_samples(ahead->plan, step) > 0) {
+            return true;
+        }
+    }
+    return ahead->config->drain.on_timeout == CONFIG_DRAIN_WAIT || ahead->config->between != NULL ||
+           ahead->config->weekdays != NULL;
+}
 
 static int look_ahead(const struct admin_service *service, struct outlook *out, struct err_text *err)
 {
@@ -41,8 +72,14 @@ static int look_ahead(const struct admin_service *service, struct outlook *out, 
         out->to = routing_groups(service->routing) == 2 ? 1 - out->from : ROUTING_NONE;
     }
     uint64_t drain_us = out->config->drain.timeout_us;
-    out->fastest_us = plan_total_us(out->plan);
+    out->fastest_us = holds_us(out->plan);
     out->slowest_us = drain_us < CLOCK_NEVER - out->fastest_us ? out->fastest_us + drain_us : CLOCK_NEVER;
+    if (waits_without_end(out)) {
+        out->slowest_us = CLOCK_NEVER;
+    }
+    out->per_minute = migration_rate_per_minute(service->migration);
+    out->findings_len =
+        migration_preflight(service->migration, out->to, out->findings, MIGRATION_FINDINGS_MAX);
     return ERR_OK;
 }
 
@@ -60,12 +97,46 @@ static void write_steps(FILE *out, const struct plan *plan)
     }
 }
 
-static void write_group_check(FILE *out, const struct routing *routing, uint32_t group)
+/* What each step holds, waits for and exposes; of a ramp with many only the line above. */
+static void write_schedule(FILE *out, const struct outlook *ahead)
 {
-    if (group != ROUTING_NONE) {
-        size_t usable = routing_usable(routing, group);
-        fprintf(out, "  %s %s %zu/%zu usable", usable > 0 ? "✔" : "✖", routing_group_name(routing, group),
-                usable, routing_backends(routing, group));
+    uint32_t steps = plan_steps(ahead->plan);
+    for (uint32_t step = 1; step <= steps && steps <= STEPS_SHOWN; step++) {
+        char share[16];
+        char hold[32];
+        units_format_share(plan_share_bp(ahead->plan, step), share, sizeof(share));
+        clock_format_duration(plan_hold_us(ahead->plan, step), hold, sizeof(hold));
+        bool manual = plan_is_manual(ahead->plan, step);
+        fprintf(out, "  step %" PRIu32 "  %s %s%s", step, share, manual ? "until resume" : "for ",
+                manual ? "" : hold);
+        if (plan_min_samples(ahead->plan, step) > 0) {
+            fprintf(out, ", at least %" PRIu64 " connections", plan_min_samples(ahead->plan, step));
+        }
+        if (ahead->per_minute >= 0) {
+            fprintf(out, "   exposes %.0f connections a minute", exposes(ahead, step));
+        }
+        fputc('\n', out);
+    }
+    if (ahead->config->between != NULL || ahead->config->weekdays != NULL) {
+        fprintf(out, "  advances only %s%s%s (%s)\n",
+                ahead->config->between != NULL ? ahead->config->between : "all day",
+                ahead->config->weekdays != NULL ? " " : "",
+                ahead->config->weekdays != NULL ? ahead->config->weekdays : "", ahead->config->time_zone);
+    }
+}
+
+static void write_findings(FILE *out, const struct outlook *ahead)
+{
+    fputs("  preflight", out);
+    for (size_t i = 0; i < ahead->findings_len; i++) {
+        const struct migration_finding *finding = &ahead->findings[i];
+        fprintf(out, "  %s %s", finding->passed ? "✔" : "✖", finding->text);
+    }
+    fputc('\n', out);
+    for (size_t i = 0; i < ahead->findings_len; i++) {
+        if (!ahead->findings[i].passed) {
+            fprintf(out, "  ✖ %s: %s\n", ahead->findings[i].text, ahead->findings[i].advice);
+        }
     }
 }
 
@@ -84,27 +155,36 @@ static void write_text(FILE *out, const struct outlook *ahead)
     if (plan_steps(ahead->plan) > STEPS_SHOWN) {
         fprintf(out, ", %" PRIu32 " steps", plan_steps(ahead->plan));
     }
-    fputs("\n  preflight", out);
-    write_group_check(out, routing, ahead->from);
-    write_group_check(out, routing, ahead->to);
-    fprintf(out, "  %s\n", ahead->status.detached ? "✖ journal cannot be written" : "✔ journal");
+    fputc('\n', out);
+    write_schedule(out, ahead);
+    write_findings(out, ahead);
 }
 
-static json_t *json_of_group_check(const struct routing *routing, uint32_t group)
+static json_t *json_of_findings(const struct outlook *ahead)
 {
-    return json_pack("{s:o,s:b,s:I,s:I}", "check", render_json_text(routing_group_name(routing, group)),
-                     "passed", (int)(routing_usable(routing, group) > 0), "usable",
-                     (json_int_t)routing_usable(routing, group), "backends",
-                     (json_int_t)routing_backends(routing, group));
+    json_t *list = json_array();
+    for (size_t i = 0; i < ahead->findings_len; i++) {
+        const struct migration_finding *finding = &ahead->findings[i];
+        (void)json_array_append_new(list,
+                                    json_pack("{s:s,s:b,s:o,s:o}", "check", finding->check, "passed",
+                                              (int)finding->passed, "text", render_json_text(finding->text),
+                                              "advice", render_json_text(finding->advice)));
+    }
+    return list;
 }
 
-static json_t *json_of_steps(const struct plan *plan)
+static json_t *json_of_steps(const struct outlook *ahead)
 {
+    const struct plan *plan = ahead->plan;
     json_t *steps = json_array();
     for (uint32_t step = 1; step <= plan_steps(plan); step++) {
         (void)json_array_append_new(
-            steps, json_pack("{s:I,s:f}", "share_bp", (json_int_t)plan_share_bp(plan, step), "hold_s",
-                             (double)plan_hold_us(plan, step) / (double)CLOCK_US_PER_S));
+            steps, json_pack("{s:I,s:o,s:I,s:o}", "share_bp", (json_int_t)plan_share_bp(plan, step), "hold_s",
+                             plan_is_manual(plan, step)
+                                 ? json_null()
+                                 : json_real((double)plan_hold_us(plan, step) / (double)CLOCK_US_PER_S),
+                             "min_samples", (json_int_t)plan_min_samples(plan, step), "exposes_per_minute",
+                             ahead->per_minute < 0 ? json_null() : json_real(exposes(ahead, step))));
     }
     return steps;
 }
@@ -112,13 +192,6 @@ static json_t *json_of_steps(const struct plan *plan)
 static json_t *json_of_plan(const struct outlook *ahead)
 {
     const struct routing *routing = ahead->service->routing;
-    json_t *preflight = json_array();
-    (void)json_array_append_new(preflight, json_of_group_check(routing, ahead->from));
-    if (ahead->to != ROUTING_NONE) {
-        (void)json_array_append_new(preflight, json_of_group_check(routing, ahead->to));
-    }
-    (void)json_array_append_new(
-        preflight, json_pack("{s:s,s:b}", "check", "journal", "passed", (int)!ahead->status.detached));
     json_t *slowest = ahead->slowest_us == CLOCK_NEVER
                           ? json_null()
                           : json_real((double)ahead->slowest_us / (double)CLOCK_US_PER_S);
@@ -126,9 +199,10 @@ static json_t *json_of_plan(const struct outlook *ahead)
         "{s:{s:o,s:o,s:o,s:o,s:s,s:f,s:o,s:o}}", "plan", "service", render_json_text(ahead->service->name),
         "from", render_json_text(routing_group_name(routing, ahead->from)), "to",
         ahead->to != ROUTING_NONE ? render_json_text(routing_group_name(routing, ahead->to)) : json_null(),
-        "steps", json_of_steps(ahead->plan), "commit",
+        "steps", json_of_steps(ahead), "commit",
         ahead->config->commit == CONFIG_COMMIT_MANUAL ? "manual" : "auto", "fastest_s",
-        (double)ahead->fastest_us / (double)CLOCK_US_PER_S, "slowest_s", slowest, "preflight", preflight);
+        (double)ahead->fastest_us / (double)CLOCK_US_PER_S, "slowest_s", slowest, "preflight",
+        json_of_findings(ahead));
 }
 
 int cmd_plan(struct command_call *call, struct err_text *err)

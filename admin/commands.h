@@ -65,7 +65,8 @@ enum command_arg_type {
     COMMAND_ARG_CLIENT,   /* an address, with or without /BITS */
     COMMAND_ARG_PLACE,    /* BACKEND or GROUP/BACKEND of the service that stands before it */
     COMMAND_ARG_RATE,     /* so many a second */
-    COMMAND_ARG_LIMIT     /* so many lines, 1 to COMMAND_LIMIT_MAX */
+    COMMAND_ARG_LIMIT,    /* so many lines, 1 to COMMAND_LIMIT_MAX */
+    COMMAND_ARG_FORCE     /* the word "force" */
 };
 
 #define COMMAND_ARGS_MAX 9u      /* with the ending one */

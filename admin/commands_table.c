@@ -66,11 +66,13 @@ static const struct command table[COMMAND_COUNT] = {
             .changes = true,
             .args = {ARG_SERVICE,
                      {.type = COMMAND_ARG_GROUP, .name = "GROUP", .keyword = "to", .optional = true},
-                     {.type = COMMAND_ARG_SHARE, .name = "PCT", .keyword = "from-share", .optional = true}},
+                     {.type = COMMAND_ARG_SHARE, .name = "PCT", .keyword = "from-share", .optional = true},
+                     {.type = COMMAND_ARG_FORCE, .name = "force", .optional = true}},
             .summary = "begins a migration by the service's plan",
             .help = "Without GROUP it goes to the only other group, or to the one that the last migration "
                     "named.\n"
                     "With from-share it begins at the first step that is not below PCT.\n"
+                    "What plan shows as ✖ stops it; force starts all the same, which is written down.\n"
                     "Follow with wait or watch; abort takes everything back.\n",
         },
     [COMMAND_SHARE] =
@@ -98,9 +100,11 @@ static const struct command table[COMMAND_COUNT] = {
             .name = "resume",
             .role = COMMAND_ROLE_OPERATOR,
             .changes = true,
-            .args = {ARG_SERVICE},
+            .args = {ARG_SERVICE,
+                     {.type = COMMAND_ARG_SHARE, .name = "PCT", .keyword = "from-share", .optional = true}},
             .summary = "goes on with a paused plan",
-            .help = "The plan goes on from the share in force.\n",
+            .help = "The plan goes on from the share in force; a manual step is left for the next one.\n"
+                    "After a rollback, resume from-share PCT begins a new migration there, as start does.\n",
         },
     [COMMAND_SKIP] =
         {
@@ -140,7 +144,11 @@ static const struct command table[COMMAND_COUNT] = {
             .summary = "dry run: the steps, how long they take, what would stand in the way",
             .help = "fastest is the holds of all steps with nothing left to drain, slowest has the whole "
                     "drain on\n"
-                    "top. Below it stands what a start would find now.\n",
+                    "top; never, where it waits for an operator or for clients. Each step shows how many "
+                    "connections a\n"
+                    "minute it would send to the new group at the present rate. Below it stands what a start "
+                    "would\n"
+                    "find now: a ✖ stops it.\n",
         },
     [COMMAND_WAIT] =
         {

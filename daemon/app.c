@@ -138,6 +138,13 @@ static void close_connections(void *context, const struct migration_close *what)
     }
 }
 
+static void tell_room(void *context, uint64_t *open, uint64_t *most)
+{
+    const struct app_service *service = context;
+    *open = app_open(service->app);
+    *most = proxy_max_connections(service->app->proxy);
+}
+
 static int create_migration(struct app *app, struct app_service *service, struct err_text *err)
 {
     const struct migration_options options = {.base = app->base,
@@ -146,6 +153,7 @@ static int create_migration(struct app *app, struct app_service *service, struct
                                               .journal = app->journal,
                                               .events = app->events,
                                               .close_connections = close_connections,
+                                              .room = tell_room,
                                               .context = service};
     return migration_create(&options, &service->migration, err);
 }
@@ -191,6 +199,7 @@ static bool has_checks(const struct config_service *config)
 static int create_service(struct app *app, size_t index, struct err_text *err)
 {
     struct app_service *service = &app->services[index];
+    service->app = app;
     service->config = &app->config->services[index];
     service->targets = &app->targets->services[index];
     int rc = create_routing(app, service, err);

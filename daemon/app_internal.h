@@ -13,7 +13,10 @@
 
 struct event;
 
+struct app;
+
 struct app_service {
+    struct app *app;                       /* whose it is */
     const struct config_service *config;   /* borrowed */
     const struct targets_service *targets; /* borrowed */
     struct routing *routing;

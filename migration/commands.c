@@ -81,7 +81,63 @@ static int refuse_ambiguous(const struct migration *m, const char *verb, struct 
                    names, strcmp(verb, "share") == 0 ? "; then `share`" : "");
 }
 
-int migration_start(struct migration *m, const char *target, uint32_t from_share_bp,
+/* Findings that are in the way of a start, as one text; false: none. first: the first of them with its
+ * advice. */
+static bool look_over(const struct migration *m, uint32_t target, char *all, size_t all_size, char *first,
+                      size_t first_size)
+{
+    struct migration_finding findings[MIGRATION_FINDINGS_MAX];
+    size_t n = migration_preflight(m, target, findings, MIGRATION_FINDINGS_MAX);
+    size_t len = 0;
+
+    all[0] = '\0';
+    for (size_t i = 0; i < n; i++) {
+        if (findings[i].passed || len >= all_size) {
+            continue;
+        }
+        if (len == 0) {
+            snprintf(first, first_size, "%s (%s)", findings[i].text, findings[i].advice);
+        }
+        len += (size_t)snprintf(all + len, all_size - len, "%s%s", len > 0 ? "; " : "", findings[i].text);
+    }
+    return len > 0;
+}
+
+/* Whether the table would let a start begin something, but for what is found on the way. */
+static bool may_start(const struct migration *m, struct machine_input *input)
+{
+    struct machine_change change;
+
+    input->now_us = m->clock_us(m->clock_context);
+    input->usable = routing_usable(m->options.routing, input->target);
+    return machine_handle(&m->machine, &m->rules, input, &change) == 0;
+}
+
+static int start_looked_over(struct migration *m, struct machine_input *input, bool force,
+                             const struct migration_asker *who, struct err_text *err)
+{
+    const char *service = m->options.config->name;
+    char all[256] = "";
+    char first[400] = "";
+    char text[300];
+    bool found = may_start(m, input) && look_over(m, input->target, all, sizeof(all), first, sizeof(first));
+    int rc;
+
+    if (found && !force) {
+        return err_set(err, ERR_STATE,
+                       "%s is not started: %s; `plan %s` shows all that was looked at, `start %s … "
+                       "force` starts all the same",
+                       service, first, service, service);
+    }
+    rc = command(m, input, who, err);
+    if (rc == 0 && found) {
+        snprintf(text, sizeof(text), "started by force, in spite of: %s", all);
+        migration_note(m, who, text);
+    }
+    return rc;
+}
+
+int migration_start(struct migration *m, const char *target, uint32_t from_share_bp, bool force,
                     const struct migration_asker *who, struct err_text *err)
 {
     const char *service = m->options.config->name;
@@ -106,7 +162,7 @@ int migration_start(struct migration *m, const char *target, uint32_t from_share
                            migration_group_name(m, input.target), service, service);
         }
     }
-    return command(m, &input, who, err);
+    return start_looked_over(m, &input, force, who, err);
 }
 
 int migration_share(struct migration *m, uint32_t share_bp, const struct migration_asker *who,

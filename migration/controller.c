@@ -94,6 +94,20 @@ static int write_state(struct migration *m, const struct machine *state, enum ma
     return rc;
 }
 
+void migration_note(struct migration *m, const struct migration_asker *who, const char *text)
+{
+    json_t *record = record_of_state(m, &m->machine, "note", "note", who, who, text);
+    struct err_text err = {.text = "no memory"};
+
+    events_add(m->options.events, clock_wall_us(), EVENTS_WARN, m->options.config->name, "phase", who->actor,
+               who->reason, "%s", text);
+    if (record == NULL || journal_append(m->options.journal, record, true, &err) != 0) {
+        log_line(LOG_LEVEL_WARN, "a note is not in the journal", LOG_TEXT("service", m->options.config->name),
+                 LOG_TEXT("error", err.text));
+    }
+    json_decref(record);
+}
+
 static void adopt(struct migration *m, const struct machine *next, const struct migration_asker *cause)
 {
     uint32_t before[3];
@@ -430,6 +444,9 @@ int migration_create_with_clock(const struct migration_options *options, uint64_
                  ? err_set(err, ERR_NOMEM, "no memory for the migration of %s", options->config->name)
                  : 0;
     }
+    if (rc == 0 && options->base != NULL && rate_begin(m) != 0) {
+        rc = err_set(err, ERR_NOMEM, "no memory for the migration of %s", options->config->name);
+    }
     if (rc != 0) {
         migration_destroy(m);
         return rc;
@@ -475,6 +492,7 @@ void migration_abandon(struct migration *m)
     if (m->timer != NULL) {
         event_free(m->timer);
     }
+    rate_end(m);
     plan_destroy(m->plan);
     zone_destroy(m->zone);
     gate_destroy(m->gate);

@@ -17,8 +17,11 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
+/* A migration with all its records fits in this. */
+#define JOURNAL_ROOM_BYTES (256u * 1024u)
 #define JOURNAL_READ_MAX ((off_t)1 << 30)
 
 struct journal {
@@ -373,6 +376,24 @@ int journal_append(struct journal *journal, json_t *record, bool durable, struct
         (void)compact(journal); /* what failed is tried again at the next append; nothing is lost */
     }
     /* It is on disk, so it counts even if memory for the copy in reports was short. */
+    return 0;
+}
+
+int journal_check(const struct journal *journal, struct err_text *err)
+{
+    struct statvfs disk;
+
+    errno = failpoint("journal-room");
+    if (errno != 0 || fstatvfs(journal->fd, &disk) != 0) {
+        return err_set_errno(err, "cannot write %s", journal->path);
+    }
+    if (disk.f_flag & ST_RDONLY) {
+        return err_set(err, ERR_SYSTEM, "%s is on a file system that is mounted read-only", journal->path);
+    }
+    if (disk.f_bavail * disk.f_frsize < JOURNAL_ROOM_BYTES) {
+        return err_set(err, ERR_SYSTEM, "less than %u KiB are free for %s", JOURNAL_ROOM_BYTES / 1024,
+                       journal->path);
+    }
     return 0;
 }
 

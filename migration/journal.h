@@ -30,6 +30,8 @@ const char *journal_open_notes(const struct journal *journal);
  * ERR_SYSTEM: not written; the journal stays usable and a later append may succeed (the file is first cut
  * back to its last good line). */
 MUST_CHECK int journal_append(struct journal *journal, json_t *record, bool durable, struct err_text *err);
+/* Whether an append would find room now: 0, or ERR_SYSTEM with the cause. Writes nothing. */
+MUST_CHECK int journal_check(const struct journal *journal, struct err_text *err);
 /* Calls fn for each record read at open and appended since, oldest first, of one service (NULL: all). */
 void journal_each(const struct journal *journal, const char *service,
                   void (*fn)(void *context, const json_t *record), void *context);

@@ -78,6 +78,8 @@ struct migration_options {
     struct events_ring *events;
     /* Closes connections still open on a group (drain), in its own time. May be NULL in tests. */
     void (*close_connections)(void *context, const struct migration_close *what);
+    /* Client connections open now, and how many there may be at most. NULL: not looked at. */
+    void (*room)(void *context, uint64_t *open, uint64_t *most);
     void *context;
 };
 
@@ -90,8 +92,9 @@ void migration_destroy(struct migration *migration);
 /* The verbs of the operator. Each returns 0, or a negative code with err saying why not and which command
  * would help; a refusal changes nothing. */
 /* target NULL: the only other group, or the one named by the last migration; ambiguous is refused.
- * from_share_bp: begin at the first step not below it; 0: from the start. */
-MUST_CHECK int migration_start(struct migration *m, const char *target, uint32_t from_share_bp,
+ * from_share_bp: begin at the first step not below it; 0: from the start. A finding of the preflight refuses;
+ * force starts all the same, and writes down in spite of what. */
+MUST_CHECK int migration_start(struct migration *m, const char *target, uint32_t from_share_bp, bool force,
                                const struct migration_asker *who, struct err_text *err);
 MUST_CHECK int migration_share(struct migration *m, uint32_t share_bp, const struct migration_asker *who,
                                struct err_text *err);
@@ -108,6 +111,23 @@ MUST_CHECK int migration_set_admin(struct migration *m, struct backend *backend,
                                    const struct migration_asker *who, struct err_text *err);
 
 void migration_read(const struct migration *m, struct migration_status *out);
+
+#define MIGRATION_FINDINGS_MAX 8u
+
+/* One thing that was looked at before a start. */
+struct migration_finding {
+    const char *check; /* "target", "old", "addresses", "journal", "descriptors" */
+    bool passed;
+    char text[256];   /* what was seen: "new 1/2 usable" */
+    char advice[128]; /* what to do about it; empty when passed */
+};
+
+/* Looks over what a start would find now; target may be ROUTING_NONE. Returns how many were written to out.
+ */
+size_t migration_preflight(const struct migration *m, uint32_t target, struct migration_finding *out,
+                           size_t max);
+/* Connections established a minute over all groups, over the last half minute; below 0: not known yet. */
+double migration_rate_per_minute(const struct migration *m);
 /* True in completed, rolled-back, paused, idle: what `wait` waits for. */
 bool migration_is_settled(const struct migration *m);
 

@@ -10,6 +10,8 @@
  *   drain.c       closes what is left on a group, at a pace
  *   waits.c       hours and numbers that a step waits for
  *   judge.c       the gate: reads the counters for it, says what it sees
+ *   preflight.c   what is looked at before a start
+ *   rate.c        connections a minute, for the plan
  *
  * Control thread only.
  */
@@ -35,6 +37,19 @@ struct event;
 #define MIGRATION_PROGRESS_PARTS 20u
 #define MIGRATION_PROGRESS_MIN_US UINT64_C(5000000)
 
+#define RATE_LOOKS 7u
+
+struct rate_look {
+    uint64_t at_us, count;
+};
+
+/* The last looks at the counters, in a ring. */
+struct rate {
+    struct event *timer; /* owned; NULL without a base */
+    struct rate_look looks[RATE_LOOKS];
+    unsigned next;
+};
+
 struct migration {
     struct migration_options options;
     uint64_t (*clock_us)(void *context); /* monotonic; tests put their own */
@@ -52,6 +67,7 @@ struct migration {
     uint64_t progress_us;     /* when progress was last journaled */
     struct pace pace;         /* of closing connections at the end of a drain */
     struct random_state random;
+    struct rate rate;
     struct calendar_window window; /* in which the plan may advance */
     struct zone *zone;             /* owned; NULL: always */
     bool shut;                     /* as of the last look: outside those hours */
@@ -81,6 +97,8 @@ uint64_t migration_wake_us(const struct migration *m);
 /* Puts an event through machine, journal, routing and ring, in the order that the machine names. */
 MUST_CHECK int migration_perform(struct migration *m, struct machine_input *input,
                                  const struct migration_asker *who, struct err_text *err);
+/* An event that changes nothing, and its record in the journal. */
+void migration_note(struct migration *m, const struct migration_asker *who, const char *text);
 /* The group that a start without a name would go to; ROUTING_NONE when several could be meant. */
 uint32_t migration_default_target(const struct migration *m);
 const char *migration_group_name(const struct migration *m, uint32_t group);
@@ -144,6 +162,11 @@ const char *judge_message(const struct migration *m);
 const struct gate_result *judge_result(const struct migration *m);
 /* What it saw, for the journal; owned by the caller, NULL without memory. Only with a gate. */
 json_t *judge_json(const struct migration *m);
+
+/* rate.c: looks at the counters every few seconds. ERR_NOMEM; rate_end in any case. */
+MUST_CHECK int rate_begin(struct migration *m);
+void rate_end(struct migration *m);
+void rate_look(struct migration *m, uint64_t now_us);
 
 /* overrides.c: applies the weights and operator states of the journal that the configuration has not
  * overtaken. */

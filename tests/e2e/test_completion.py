@@ -1,4 +1,5 @@
 """How a migration ends: connections that stay are closed at a pace, and going back is quick or gradual, as set."""
+import json
 import time
 
 import pytest
@@ -161,3 +162,51 @@ def test_a_rollback_may_close_what_is_on_new(web):
     assert drained(shunt) == 5
     shunt.ctl("start", "web", "from-share", "60%").ok()
     assert (shunt.phase(), shunt.service()["share_bp"]) == ("ramping", 10000)
+
+
+def test_one_server_in_both_groups_is_not_started(daemon, server):
+    one = server(named("old"))
+    shunt = daemon(service([one.address], [one.address], migration=steps(("100%", "1h"))))
+    reply = shunt.ctl("start", "web")
+    assert reply.code == 1 and "one server in both groups" in reply.out + reply.err, reply
+    assert shunt.phase() == "idle"
+    assert "✖" in shunt.ctl("plan", "web").ok()
+    shunt.ctl("start", "web", "force").ok()
+    assert shunt.phase() == "ramping"
+    assert "in spite of" in shunt.ctl("events", "web").ok()
+
+
+def test_the_plan_tells_what_a_step_exposes(web):
+    shunt = web({"steps": [{"share": "10%", "hold": "1h", "min_samples": 5}, {"share": "100%", "hold": "manual"}]})
+    for _ in range(20):
+        who(shunt.port())
+
+    def exposed():
+        step = json.loads(shunt.admin("plan web --json"))["plan"]["steps"][0]
+        return step["exposes_per_minute"] and step["exposes_per_minute"] > 0
+
+    wait_until(exposed, "a rate is known", within=10)
+    text = shunt.ctl("plan", "web").ok()
+    assert "step 1  10% for 1h, at least 5 connections   exposes" in text
+    assert "step 2  100% until resume" in text
+
+
+def test_a_manual_step_waits_for_resume(web):
+    shunt = web({"steps": [{"share": "50%", "hold": "manual"}, {"share": "100%", "hold": "100ms"}]})
+    shunt.ctl("start", "web").ok()
+    shunt.wait_phase("paused")
+    assert "manual" in shunt.service()["reason"]
+    shunt.ctl("resume", "web").ok()
+    shunt.wait_phase("completed")
+
+
+def test_a_step_waits_for_its_connections(web):
+    shunt = web({"steps": [{"share": "50%", "hold": "100ms", "min_samples": 4}, {"share": "100%", "hold": "1h"}]})
+    shunt.ctl("start", "web").ok()
+    for _ in range(4):
+        who(shunt.port())
+    wait_until(lambda: "2 of 4 connections" in shunt.service()["reason"], "it says what it waits for")
+    assert shunt.service()["share_bp"] == 5000
+    for _ in range(4):
+        who(shunt.port())
+    wait_until(lambda: shunt.service()["share_bp"] == 10000, "the next step")

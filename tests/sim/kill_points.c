@@ -59,7 +59,7 @@ static void wait_until(struct world *w, unsigned minute)
 /* Every phase on the way to the end, with a pause, a share by hand, and connections that stay for a while. */
 static void story_completed(struct world *w)
 {
-    good(w, migration_start(w->migration, "new", 0, &operator_asker, NULL));
+    good(w, migration_start(w->migration, "new", 0, false, &operator_asker, NULL));
     wait_until(w, 6); /* at 25 % */
     good(w, migration_pause(w->migration, &operator_asker, NULL));
     wait_until(w, 8);
@@ -75,7 +75,7 @@ static void story_completed(struct world *w)
 
 static void story_rolled_back(struct world *w)
 {
-    good(w, migration_start(w->migration, "new", 0, &operator_asker, NULL));
+    good(w, migration_start(w->migration, "new", 0, false, &operator_asker, NULL));
     wait_until(w, 6);
     world_open(w, NEW, 2);
     good(w, migration_abort(w->migration, &operator_asker, NULL));
@@ -86,7 +86,7 @@ static void story_back_from_the_end(struct world *w)
 {
     good(w, migration_share(w->migration, 10000, &operator_asker, NULL));
     good(w, migration_commit(w->migration, &operator_asker, NULL));
-    good(w, migration_start(w->migration, "old", 9000, &operator_asker, NULL));
+    good(w, migration_start(w->migration, "old", 9000, false, &operator_asker, NULL));
     wait_until(w, 11); /* old is drained, waits for the commit */
     good(w, migration_abort(w->migration, &operator_asker, NULL));
 }

@@ -279,15 +279,18 @@ static int start(struct world *w, char *rest, struct err_text *err)
 {
     const char *target = NULL;
     uint32_t from_bp = 0;
+    bool force = false;
 
     for (char *next = word(&rest); *next != '\0'; next = word(&rest)) {
         if (strcmp(next, "to") == 0) {
             target = word(&rest);
         } else if (strcmp(next, "from") == 0) {
             from_bp = share(word(&rest));
+        } else if (strcmp(next, "force") == 0) {
+            force = true;
         }
     }
-    return migration_start(w->migration, target, from_bp, &alice, err);
+    return migration_start(w->migration, target, from_bp, force, &alice, err);
 }
 
 static int set_weight(struct world *w, char *rest, struct err_text *err)
@@ -472,7 +475,15 @@ static bool happen(struct world *w, const char *what, char *rest)
 {
     struct err_text err;
 
-    if (strcmp(what, "down") == 0 || strcmp(what, "up") == 0) {
+    if (strcmp(what, "down_one") == 0) {
+        world_set_one_down(w, group(w, rest));
+    } else if (strcmp(what, "same_address") == 0) {
+        w->same_address = true;
+        world_stop(w, false);
+        if (world_boot(w, &err) != 0) {
+            die("cannot start again: %s", err.text);
+        }
+    } else if (strcmp(what, "down") == 0 || strcmp(what, "up") == 0) {
         world_set_state(w, group(w, rest), *what == 'd' ? BACKEND_DOWN : BACKEND_UP);
     } else if (strcmp(what, "open") == 0 || strcmp(what, "close") == 0) {
         uint32_t index = group(w, word(&rest));

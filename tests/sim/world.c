@@ -89,6 +89,9 @@ static int make_routing(struct world *w, struct err_text *err)
         for (size_t b = 0; b < 2; b++) {
             backends[g][b] = (struct routing_backend_spec){.name = w->backends[g][b].name,
                                                            .weight = w->backends[g][b].weight};
+            if (w->same_address && b == 0) {
+                must(addr_parse("127.0.0.1:80", NULL, &backends[g][b].address, NULL) == 0, "parse");
+            }
         }
         groups[g] = (struct routing_group_spec){
             .name = w->groups[g].name, .backends = backends[g], .backends_len = 2};
@@ -223,6 +226,12 @@ void world_close(struct world *w, uint32_t group, size_t n)
     for (; n > 0; n--) {
         lease_release(&w->leases[group][--w->leases_len[group]], -1, w->now_us);
     }
+}
+
+void world_set_one_down(struct world *w, uint32_t group)
+{
+    routing_set_state(w->routing, routing_backend_at(w->routing, group, 1), BACKEND_DOWN);
+    must(routing_publish(w->routing, NULL) == 0, "publish");
 }
 
 void world_set_state(struct world *w, uint32_t group, enum backend_state state)

@@ -36,6 +36,7 @@ struct world {
     struct config_group groups[WORLD_GROUPS];
     struct config_backend backends[WORLD_GROUPS][2];
     struct config_step steps[WORLD_STEPS_MAX];
+    bool same_address; /* of b1 in each group, from the next boot on */
     struct routing *routing;
     struct journal *journal;
     struct events_ring *events;
@@ -62,6 +63,7 @@ void world_close(struct world *w, uint32_t group, size_t n);
 /* Changes what a group serves from now on. */
 void world_set_traffic(struct world *w, uint32_t group, const struct world_traffic *traffic);
 /* Both backends of a group, or all but the first. */
+void world_set_one_down(struct world *w, uint32_t group);
 void world_set_state(struct world *w, uint32_t group, enum backend_state state);
 /* Removes the folder. */
 void world_destroy(struct world *w);

@@ -85,7 +85,8 @@ static void test_usage(void **state)
     fputc('|', out);
     commands_write_usage(out, commands_find("status"));
     fclose(out);
-    assert_string_equal(text, "start SERVICE [to GROUP] [from-share PCT] [reason \"TEXT\"]|status [SERVICE]");
+    assert_string_equal(
+        text, "start SERVICE [to GROUP] [from-share PCT] [force] [reason \"TEXT\"]|status [SERVICE]");
     free(text);
 }
 

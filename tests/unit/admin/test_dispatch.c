@@ -100,8 +100,8 @@ static void test_refusals(void **state)
         {"statsu", "error: unknown command \"statsu\" (did you mean \"status\"?)\n"},
         {"frobnicate everything", "error: unknown command \"frobnicate\"; help lists them\n"},
         {"help frobnicate", "error: unknown command \"frobnicate\"; help lists them\n"},
-        {"start",
-         "error: usage: start SERVICE [to GROUP] [from-share PCT] [reason \"TEXT\"]: missing SERVICE\n"},
+        {"start", "error: usage: start SERVICE [to GROUP] [from-share PCT] [force] [reason \"TEXT\"]: "
+                  "missing SERVICE\n"},
         {"start apj", "error: no service \"apj\" (did you mean \"api\"?)\n"},
         {"start something-else", "error: no service \"something-else\"; there are: api, web\n"},
         {"start api new", "error: usage: start "},
@@ -291,7 +291,7 @@ static void test_show_and_help(void **state)
     free(reply);
     support_expect(s, "show version", "shuntd " SHUNT_VERSION " pid ");
     support_expect(s, "help start",
-                   "start SERVICE [to GROUP] [from-share PCT] [reason \"TEXT\"]\nbegins a migration");
+                   "start SERVICE [to GROUP] [from-share PCT] [force] [reason \"TEXT\"]\nbegins a migration");
     support_expect(s, "help help", "help [COMMAND] [--json]\n");
     reply = support_run(s, "--json help");
     assert_contains(reply, "error: unknown command \"--json\"");
@@ -331,11 +331,14 @@ static void test_plan(void **state)
     struct support *s = *state;
     support_expect(s, "plan api",
                    "  1% → 50% → 100% → drain old → commit        fastest 3h, slowest 3h10m\n"
-                   "  preflight  ✔ old 2/2 usable  ✔ new 1/1 usable  ✔ journal\n");
+                   "  step 1  1% for 1h\n  step 2  50% for 1h\n  step 3  100% for 1h\n"
+                   "  preflight  ✔ old 2/2 usable  ✔ new 1/1 usable  ✔ addresses differ  ✔ journal\n");
     free(support_run(s, "backend api/new/c maint"));
     support_expect(s, "plan api",
                    "  1% → 50% → 100% → drain old → commit        fastest 3h, slowest 3h10m\n"
-                   "  preflight  ✔ old 2/2 usable  ✖ new 0/1 usable  ✔ journal\n");
+                   "  step 1  1% for 1h\n  step 2  50% for 1h\n  step 3  100% for 1h\n"
+                   "  preflight  ✔ old 2/2 usable  ✖ new 0/1 usable  ✔ addresses differ  ✔ journal\n"
+                   "  ✖ new 0/1 usable: see `status` for its backends\n");
     char *reply = support_run(s, "plan api --json");
     json_t *json = json_loads(reply, 0, NULL);
     json_t *plan = json_object_get(json, "plan");
