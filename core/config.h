@@ -176,6 +176,34 @@ struct config_gate {
     uint64_t too_few_us; /* 0: it waits for samples without end */
 };
 
+enum config_hook_event {
+    CONFIG_HOOK_START,
+    CONFIG_HOOK_BEFORE_STEP,
+    CONFIG_HOOK_PAUSE,
+    CONFIG_HOOK_ROLLBACK,
+    CONFIG_HOOK_DRAINED,
+    CONFIG_HOOK_BEFORE_COMMIT,
+    CONFIG_HOOK_COMPLETED
+};
+
+struct config_hook {
+    enum config_hook_event on;
+    char **command; /* program and arguments */
+    size_t command_len;
+    uint64_t timeout_us;
+};
+
+enum config_webhook_format { CONFIG_WEBHOOK_CLOUDEVENTS, CONFIG_WEBHOOK_TEXT };
+
+struct config_webhook {
+    char *url;
+    enum config_webhook_format format;
+    char **on; /* names of events; none: all */
+    size_t on_len;
+    uint64_t timeout_us;
+    uint32_t retries;
+};
+
 struct config_migration {
     bool present;
     struct config_step *steps;
@@ -199,6 +227,10 @@ struct config_migration {
         uint64_t timeout_us;
     } rollback;
     enum config_commit commit;
+    struct config_hook *hooks;
+    size_t hooks_len;
+    struct config_webhook *webhooks;
+    size_t webhooks_len;
     struct config_gate gate;
 };
 

@@ -208,6 +208,7 @@ int migration_perform(struct migration *m, struct machine_input *input, const st
     }
     adopt(m, &change.next, &cause);
     narrate(m, &before, input->event, who, text);
+    hooked_tell(m, &before, input->event, who, text);
     if (change.order == MACHINE_ACT_FIRST &&
         write_state(m, &change.next, input->event, who, &cause, text) != 0) {
         detach(m, input->now_us);
@@ -333,10 +334,11 @@ void migration_turn(struct migration *m)
         struct machine_sight sight = look(m);
         struct machine_input input = {.event = machine_due(&m->machine, &m->rules, &sight),
                                       .usable = sight.usable,
-                                      .waited = m->held_up};
+                                      .waited = m->held_up || m->hook_held};
 
         say_what_it_waits_for(m);
-        if (input.event == MACHINE_NO_EVENT || perform_due(m, &input) != 0) {
+        if (!hooked_allows(m, input.event) || input.event == MACHINE_NO_EVENT ||
+            perform_due(m, &input) != 0) {
             break;
         }
     }
@@ -417,6 +419,7 @@ static void read_rules(struct migration *m)
                                       .drain_us = config->drain.timeout_us,
                                       .back_us = gradual ? config->rollback.over_us : 0,
                                       .back_drain_us = config->rollback.timeout_us,
+                                      .commit_asks = hooks_has(m->hooks, CONFIG_HOOK_BEFORE_COMMIT),
                                       .commit_manual = config->commit == CONFIG_COMMIT_MANUAL};
 }
 
@@ -444,7 +447,7 @@ int migration_create_with_clock(const struct migration_options *options, uint64_
                  ? err_set(err, ERR_NOMEM, "no memory for the migration of %s", options->config->name)
                  : 0;
     }
-    if (rc == 0 && options->base != NULL && rate_begin(m) != 0) {
+    if (rc == 0 && (hooked_create(m) != 0 || (options->base != NULL && rate_begin(m) != 0))) {
         rc = err_set(err, ERR_NOMEM, "no memory for the migration of %s", options->config->name);
     }
     if (rc != 0) {
@@ -493,6 +496,8 @@ void migration_abandon(struct migration *m)
         event_free(m->timer);
     }
     rate_end(m);
+    hooks_destroy(m->hooks);
+    webhooks_destroy(m->webhooks);
     plan_destroy(m->plan);
     zone_destroy(m->zone);
     gate_destroy(m->gate);

@@ -33,6 +33,7 @@ enum guard {
     MANUAL_MORE, /* … and the plan has a step after it; the target can serve */
     MANUAL_FULL, /* … and is the last, at 100 %; the target can serve */
     GATE_PAUSES, /* a failed gate is to pause */
+    ASKS,        /* the target can serve, and something is asked before the commit */
     FALLING,     /* a gradual rollback has not reached 0 */
 };
 
@@ -156,6 +157,8 @@ static const struct row table[] = {
     WATCHED(DRAINING),
     RECORDED(DRAINING),
 
+    {P(AWAITING_COMMIT), E(COMMIT), ASKS, P(AWAITING_COMMIT), FIRST, GIVE_COMMIT},
+    {P(AWAITING_COMMIT), E(COMMIT_DUE), USABLE, P(COMPLETED), FIRST, ACTIVATE},
     {P(AWAITING_COMMIT), E(COMMIT), USABLE, P(COMPLETED), FIRST, GIVE_COMMIT | ACTIVATE},
     {P(AWAITING_COMMIT), E(SHARE), BELOW, P(PAUSED), AFTER, HAND_SHARE},
     {P(AWAITING_COMMIT), E(GATE_FAIL), ALWAYS, P(ROLLING_BACK), AFTER, GO_BACK},
@@ -230,6 +233,8 @@ static bool guard_holds(enum guard guard, const struct machine *m, const struct 
         return usable && rules->commit_manual && !m->commit_given;
     case PLAN_CHANGED:
         return in->plan_changed;
+    case ASKS:
+        return usable && rules->commit_asks;
     case FALLING:
         return m->share_bp > 0;
     }

@@ -35,6 +35,7 @@
     X(DRAINED, "drained", false)               /* the group that traffic leaves has no connection open */    \
     X(DRAIN_DEADLINE, "drain-deadline", false) /* it has some, and its time is up */                         \
     X(BACK_STEP, "back-step", false)           /* of a gradual rollback: the share falls further */          \
+    X(COMMIT_DUE, "commit-due", false)         /* the commit was given and may be asked for */               \
     X(GATE_FAIL, "gate-fail", false)           /* the gate judged the target bad */                          \
     X(GATE_TOO_FEW, "gate-too-few", false)     /* it has waited too long for samples */                      \
     X(JOURNAL_FAILED, "journal-failed", false) /* the record of a move that was due could not be written */  \
@@ -82,6 +83,7 @@ struct machine_rules {
     uint64_t back_us;       /* how long a rollback takes to share 0; 0: at once */
     uint64_t back_drain_us; /* and how long open connections may stay on the target then */
     bool commit_manual;
+    bool commit_asks;    /* something is asked before the commit, also before that of an operator */
     bool gate_pauses;    /* a failed gate pauses; else it rolls back */
     uint64_t too_few_us; /* how long after its hold a step waits for the gate; 0: without end */
 };

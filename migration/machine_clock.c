@@ -107,6 +107,10 @@ enum machine_event machine_due(const struct machine *machine, const struct machi
     if (machine->detached) {
         return sight->now_us >= machine->retry_us ? MACHINE_JOURNAL_RETRY : MACHINE_NO_EVENT;
     }
+    if (machine->phase == MIGRATION_AWAITING_COMMIT && machine->commit_given && rules->commit_asks &&
+        !machine->held) {
+        return MACHINE_COMMIT_DUE;
+    }
     if (machine->phase == MIGRATION_RAMPING && machine_is_manual(machine, rules)) {
         return MACHINE_STEP_DUE; /* waits for its operator from now on */
     }

@@ -12,6 +12,7 @@
  *   judge.c       the gate: reads the counters for it, says what it sees
  *   preflight.c   what is looked at before a start
  *   rate.c        connections a minute, for the plan
+ *   hooked.c      what hooks and webhooks are told and asked
  *
  * Control thread only.
  */
@@ -21,15 +22,20 @@
 #include "core/calendar.h"
 #include "core/random.h"
 #include "migration/gate.h"
+#include "migration/hooks.h"
 #include "migration/journal.h"
 #include "migration/machine.h"
 #include "migration/migration.h"
 #include "migration/pace.h"
 #include "migration/plan.h"
+#include "migration/webhooks.h"
 
 #include <jansson.h>
 
 struct event;
+
+/* After a hook refused, it is asked again this much later. */
+#define HOOKED_RETRY_US UINT64_C(30000000)
 
 /* How often the world is looked at while a migration is under way. */
 #define MIGRATION_POLL_US UINT64_C(100000)
@@ -68,6 +74,11 @@ struct migration {
     struct pace pace;         /* of closing connections at the end of a drain */
     struct random_state random;
     struct rate rate;
+    struct hooks *hooks;           /* owned; NULL: none */
+    struct webhooks *webhooks;     /* owned; NULL: none */
+    bool hook_held;                /* a question to the hooks holds the step up */
+    uint64_t hook_retry_us;        /* when a refusal is asked about again; 0: none */
+    char hook_words[300];          /* of the refusal last said */
     struct calendar_window window; /* in which the plan may advance */
     struct zone *zone;             /* owned; NULL: always */
     bool shut;                     /* as of the last look: outside those hours */
@@ -162,6 +173,18 @@ const char *judge_message(const struct migration *m);
 const struct gate_result *judge_result(const struct migration *m);
 /* What it saw, for the journal; owned by the caller, NULL without memory. Only with a gate. */
 json_t *judge_json(const struct migration *m);
+
+/* hooked.c: the hooks and webhooks of the configuration. ERR_NOMEM. */
+MUST_CHECK int hooked_create(struct migration *m);
+/* Tells them of a change that is in force. text: what the events say of it. */
+void hooked_tell(struct migration *m, const struct machine *before, enum machine_event event,
+                 const struct migration_asker *who, const char *text);
+/* Whether what is due may happen, as far as the hooks have a say; asks them. */
+bool hooked_allows(struct migration *m, enum machine_event event);
+/* They are asked, or have refused. */
+bool hooked_waits(const struct migration *m);
+/* For what it then waits. */
+void hooked_narrate(const struct migration *m, char *out, size_t out_size);
 
 /* rate.c: looks at the counters every few seconds. ERR_NOMEM; rate_end in any case. */
 MUST_CHECK int rate_begin(struct migration *m);

@@ -295,6 +295,8 @@ void narrate_reason(const struct migration *m, uint64_t now_us, char *out, size_
     } else if (s->phase == MIGRATION_PAUSED) {
         snprintf(out, out_size, "%s by %s%s%s", s->by_hand && s->step == 0 ? "share set" : "paused", m->actor,
                  m->why[0] == '\0' ? "" : ": ", m->why);
+    } else if (hooked_waits(m)) {
+        hooked_narrate(m, out, out_size);
     } else if (waits_any(m)) {
         waits_narrate(m, out, out_size);
     } else if (s->phase == MIGRATION_DRAINING) {

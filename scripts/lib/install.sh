@@ -2,7 +2,7 @@
 # scripts/test. Asks nothing, reads nothing from standard input, and leaves no server running that a package
 # would start by itself.
 
-packages_build="gcc libc6-dev cmake ninja-build pkg-config libevent-dev libssl-dev libconfig-dev libjansson-dev zlib1g-dev"
+packages_build="gcc libc6-dev cmake ninja-build pkg-config libevent-dev libssl-dev libconfig-dev libjansson-dev zlib1g-dev libcurl4-openssl-dev"
 
 # Beyond the build: compilers and checkers, the sanitizers' run time, and the real programs that the tests
 # put behind Shunt.

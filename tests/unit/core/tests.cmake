@@ -1,4 +1,5 @@
 unit_test(calendar core shunt_core)
+unit_test(process core shunt_core)
 unit_test(addr core shunt_core)
 unit_test(bytes core shunt_core)
 unit_test(clock core shunt_core)

@@ -90,7 +90,8 @@ static const struct {
     {MIGRATION_DRAINING, MACHINE_GATE_FAIL, TO(PAUSED) | TO(ROLLING_BACK)},
     {MIGRATION_DRAINING, MACHINE_TARGET_LOST, TO(DRAINING)},
     {MIGRATION_DRAINING, MACHINE_TARGET_BACK, TO(DRAINING)},
-    {MIGRATION_AWAITING_COMMIT, MACHINE_COMMIT, TO(COMPLETED)},
+    {MIGRATION_AWAITING_COMMIT, MACHINE_COMMIT, TO(COMPLETED) | TO(AWAITING_COMMIT)},
+    {MIGRATION_AWAITING_COMMIT, MACHINE_COMMIT_DUE, TO(COMPLETED)},
     {MIGRATION_AWAITING_COMMIT, MACHINE_SHARE, TO(PAUSED)},
     {MIGRATION_AWAITING_COMMIT, MACHINE_ABORT, TO(ROLLING_BACK)},
     {MIGRATION_AWAITING_COMMIT, MACHINE_GATE_FAIL, TO(ROLLING_BACK)},
@@ -146,6 +147,7 @@ static bool combination(unsigned number, struct machine *m, struct machine_rules
     rules->back_us = number % 2 != 0 ? MINUTE : 0;
     rules->commit_manual = number % 2;
     rules->gate_pauses = rules->commit_manual; /* no row asks for both */
+    rules->commit_asks = m->step % 2 != 0;
     rules->too_few_us = 0;
     number /= 2;
     in->usable = number % 2;
@@ -400,7 +402,8 @@ static void random_walks_keep_the_promises(void **state)
                                    .drain_us = 5 * MINUTE,
                                    .back_us = seed > 3 ? 10 * MINUTE : 0,
                                    .back_drain_us = 5 * MINUTE,
-                                   .commit_manual = seed % 2}};
+                                   .commit_asks = seed % 3 == 0,
+                                  .commit_manual = seed % 2}};
 
         random_seed(&w.random, seed);
         machine_init(&w.m, 0);
