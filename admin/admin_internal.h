@@ -61,6 +61,7 @@ struct command_values {
     uint64_t duration_us;          /* CLOCK_NEVER */
     uint64_t count;                /* 0 */
     const struct command *command; /* NULL */
+    const char *migration;         /* NULL */
     const char *reason;            /* NULL */
     bool json;
 };
@@ -94,7 +95,7 @@ struct command_call {
 typedef int command_handler(struct command_call *call, struct err_text *err);
 
 command_handler cmd_help, cmd_status, cmd_start, cmd_share, cmd_pause, cmd_resume, cmd_skip, cmd_abort,
-    cmd_commit, cmd_plan, cmd_wait, cmd_watch, cmd_events, cmd_check, cmd_backend, cmd_weight,
+    cmd_commit, cmd_plan, cmd_report, cmd_wait, cmd_watch, cmd_events, cmd_check, cmd_backend, cmd_weight,
     cmd_connections, cmd_kill, cmd_show, cmd_log_level;
 
 /* What dispatch_line gives back. */

@@ -214,6 +214,7 @@ int args_read_value(struct args_reader *reader, const struct command_arg *arg, c
     case COMMAND_ARG_DURATION:
     case COMMAND_ARG_COUNT:
     case COMMAND_ARG_FORCE:
+    case COMMAND_ARG_MIGRATION:
     case COMMAND_ARG_END:
         break;
     case COMMAND_ARG_VICTIM:
@@ -252,6 +253,11 @@ static int read_argument(struct args_reader *reader, const struct command_arg *a
     }
     if (word == NULL) {
         return arg->optional ? ERR_OK : args_refuse_usage(reader, "missing ", arg->name);
+    }
+    if (arg->type == COMMAND_ARG_MIGRATION) {
+        reader->out->migration = word;
+        reader->at++;
+        return ERR_OK;
     }
     if (arg->type == COMMAND_ARG_FORCE) {
         reader->out->force = strcmp(word, arg->name) == 0;

@@ -23,6 +23,7 @@
     X(COMMIT)                                                                                                \
     X(PLAN)                                                                                                  \
     X(WAIT)                                                                                                  \
+    X(REPORT)                                                                                                \
     X(WATCH)                                                                                                 \
     X(EVENTS)                                                                                                \
     X(CHECK)                                                                                                 \
@@ -66,7 +67,8 @@ enum command_arg_type {
     COMMAND_ARG_PLACE,    /* BACKEND or GROUP/BACKEND of the service that stands before it */
     COMMAND_ARG_RATE,     /* so many a second */
     COMMAND_ARG_LIMIT,    /* so many lines, 1 to COMMAND_LIMIT_MAX */
-    COMMAND_ARG_FORCE     /* the word "force" */
+    COMMAND_ARG_FORCE,    /* the word "force" */
+    COMMAND_ARG_MIGRATION /* id of a migration, as "web-3" */
 };
 
 #define COMMAND_ARGS_MAX 9u      /* with the ending one */

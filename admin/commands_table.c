@@ -160,14 +160,25 @@ static const struct command table[COMMAND_COUNT] = {
                     "the last\n"
                     "migration has ended. shuntctl turns it into its exit code: 0, 3, 4 or 124.\n",
         },
+    [COMMAND_REPORT] =
+        {
+            .name = "report",
+            .role = COMMAND_ROLE_VIEWER,
+            .args = {ARG_SERVICE, {.type = COMMAND_ARG_MIGRATION, .name = "MIGRATION", .optional = true}},
+            .summary = "the whole story of a migration, from the journal",
+            .help = "Every change with its time, who asked and why, and between two of them what each group "
+                    "took\n"
+                    "and failed. Without MIGRATION (as web-3) the last one. The journal keeps the last "
+                    "five.\n",
+        },
     [COMMAND_WATCH] =
         {
             .name = "watch",
             .role = COMMAND_ROLE_VIEWER,
             .args = {ARG_SERVICE_OPTIONAL},
             .summary = "follows what happens, one line a change",
-            .help =
-                "The stream goes on until you close the connection. Leaving it never stops a migration.\n",
+            .help = "The stream goes on until you close the connection. Leaving it never stops a "
+                    "migration.\n",
         },
     [COMMAND_EVENTS] =
         {
@@ -183,11 +194,11 @@ static const struct command table[COMMAND_COUNT] = {
             .role = COMMAND_ROLE_OPERATOR,
             .args = {ARG_BACKEND},
             .summary = "checks one backend now and shows what was said",
-            .help =
-                "The same check as its group's health section has, beside the schedule and without weight "
-                "in the\n"
-                "backend's state. > is what was sent, < what came back, in printable form; passwords are "
-                "hidden.\n",
+            .help = "The same check as its group's health section has, beside the schedule and without "
+                    "weight "
+                    "in the\n"
+                    "backend's state. > is what was sent, < what came back, in printable form; passwords are "
+                    "hidden.\n",
         },
     [COMMAND_BACKEND] =
         {

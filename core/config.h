@@ -47,6 +47,7 @@ enum config_postgresql_role {
 enum config_ramp_shape { CONFIG_RAMP_LINEAR, CONFIG_RAMP_EXPONENTIAL };
 enum config_on_fail { CONFIG_FAIL_ROLLBACK, CONFIG_FAIL_PAUSE };
 enum config_commit { CONFIG_COMMIT_AUTO, CONFIG_COMMIT_MANUAL };
+enum config_restart { CONFIG_RESTART_CONTINUE, CONFIG_RESTART_PAUSE };
 enum config_drain_end { CONFIG_DRAIN_CLOSE, CONFIG_DRAIN_WAIT };
 enum config_back_shape { CONFIG_BACK_AT_ONCE, CONFIG_BACK_LINEAR };
 enum config_back_connections { CONFIG_BACK_DRAIN, CONFIG_BACK_CLOSE };
@@ -227,6 +228,7 @@ struct config_migration {
         uint64_t timeout_us;
     } rollback;
     enum config_commit commit;
+    enum config_restart restart;
     struct config_hook *hooks;
     size_t hooks_len;
     struct config_webhook *webhooks;

@@ -114,6 +114,19 @@ void events_add(struct events_ring *ring, uint64_t wall_us, enum events_severity
     }
 }
 
+void events_recall(struct events_ring *ring, uint64_t wall_us, enum events_severity severity,
+                   const char *service, const char *kind, const char *actor, const char *reason,
+                   const char *text)
+{
+    struct events_entry *entry = &ring->entries[ring->last % ring->capacity];
+    *entry = (struct events_entry){.number = ++ring->last, .wall_us = wall_us, .severity = severity};
+    copy_cut(entry->service, sizeof(entry->service), service);
+    copy_cut(entry->kind, sizeof(entry->kind), kind);
+    copy_cut(entry->actor, sizeof(entry->actor), actor);
+    copy_cut(entry->reason, sizeof(entry->reason), reason);
+    copy_cut(entry->text, sizeof(entry->text), text);
+}
+
 size_t events_latest(const struct events_ring *ring, const char *service, struct events_entry *out,
                      size_t max)
 {

@@ -32,6 +32,10 @@ void events_destroy(struct events_ring *ring);
 void events_add(struct events_ring *ring, uint64_t wall_us, enum events_severity severity,
                 const char *service, const char *kind, const char *actor, const char *reason,
                 const char *format, ...) __attribute__((format(printf, 8, 9)));
+/* As events_add for what happened before the program began: goes into the ring and nowhere else. */
+void events_recall(struct events_ring *ring, uint64_t wall_us, enum events_severity severity,
+                   const char *service, const char *kind, const char *actor, const char *reason,
+                   const char *text);
 /* The newest `max` entries of a service (NULL: all), oldest first, into out. Returns how many. */
 size_t events_latest(const struct events_ring *ring, const char *service, struct events_entry *out,
                      size_t max);

@@ -259,6 +259,13 @@
      RANGE(0, 365 * DAY),
      .fallback = "1h",
      .text = "When the samples do not suffice so long after the hold is over, the migration pauses. 0: it waits without end."},
+    {.path = "services.migration.restart",
+     .type = SETTINGS_WORD,
+     AT(struct config_service, migration.restart),
+     .words = restart_words,
+     .fallback = "continue",
+     .text = "What a migration does after a restart or a crash of shuntd: goes on where it was, or pauses at the "
+             "share it had."},
     {.path = "services.migration.hooks",
      .type = SETTINGS_LIST,
      LIST(struct config_service, migration.hooks),

@@ -388,6 +388,20 @@ static void on_timer(evutil_socket_t fd, short what, void *context)
     migration_turn(context);
 }
 
+/* As set: an operator is to look first. Going back is not held up by that. */
+static void pause_after_restart(struct migration *m)
+{
+    static const struct migration_asker asker = {.actor = "restart",
+                                                 .reason = "as set by restart = \"pause\": `resume` goes on"};
+    struct machine_input input = {.event = MACHINE_PAUSE};
+    struct err_text err;
+
+    if (m->options.config->migration.restart == CONFIG_RESTART_PAUSE &&
+        (m->machine.phase == MIGRATION_RAMPING || m->machine.phase == MIGRATION_DRAINING)) {
+        (void)(migration_perform(m, &input, &asker, &err) == 0);
+    }
+}
+
 /* Takes up what the journal says, puts it in force, and says so. */
 static void restart(struct migration *m)
 {
@@ -407,6 +421,7 @@ static void restart(struct migration *m)
     }
     if (found && machine_is_open(&m->machine)) {
         (void)(migration_perform(m, &input, &restart_asker, &err) == 0);
+        pause_after_restart(m);
     }
 }
 

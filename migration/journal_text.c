@@ -255,6 +255,9 @@ static int is_replaced(struct seen *seen, const json_t *record)
     char *key = NULL;
     int replaced;
 
+    if (strcmp(kind, "note") == 0) { /* belongs to the story and says nothing of the state */
+        return is_old_story(seen, record);
+    }
     if (asprintf(&key, "%s\n%s\n%s", text_of(record, "service"), is_state || is_progress ? "" : kind,
                  text_of(record, "key")) < 0) {
         return ERR_NOMEM;

@@ -11,6 +11,7 @@
 #include "core/err.h"
 #include "core/events.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -126,6 +127,15 @@ struct migration_finding {
  */
 size_t migration_preflight(const struct migration *m, uint32_t target, struct migration_finding *out,
                            size_t max);
+/*
+ * The story of a migration from the journal: *out (the caller's) is { service, migration, from, to, phase,
+ * duration_s, records: [ { time, event, phase, share_bp, step, actor, reason, text, since_last: { group: {
+ * connections, errors } } } … ] }. id NULL: the last one. ERR_NOT_FOUND, ERR_NOMEM.
+ */
+MUST_CHECK int migration_report(const struct migration *m, const char *id, json_t **out,
+                                struct err_text *err);
+/* Puts what the journal tells of the time before this start into the ring of events. */
+void migration_recall(const struct journal *journal, struct events_ring *events);
 /* Connections established a minute over all groups, over the last half minute; below 0: not known yet. */
 double migration_rate_per_minute(const struct migration *m);
 /* True in completed, rolled-back, paused, idle: what `wait` waits for. */

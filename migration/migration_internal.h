@@ -24,6 +24,7 @@
 #include "migration/gate.h"
 #include "migration/hooks.h"
 #include "migration/journal.h"
+#include "migration/journal_internal.h"
 #include "migration/machine.h"
 #include "migration/migration.h"
 #include "migration/pace.h"

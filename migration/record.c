@@ -34,6 +34,35 @@ json_t *record_text(const char *text)
     return json_string(plain);
 }
 
+/* What each group has taken and failed so far, for the report: { group: { connections, errors } }. */
+static json_t *counts_json(const struct migration *m)
+{
+    json_t *groups = json_object();
+
+    for (size_t g = 0; g < routing_groups(m->options.routing); g++) {
+        json_t *errors = json_object();
+        json_int_t connections = 0;
+        uint64_t sums[STATS_ERROR_COUNT] = {0};
+
+        for (size_t b = 0; b < routing_backends(m->options.routing, g); b++) {
+            struct stats_backend_reading reading;
+
+            backend_read(routing_backend_at(m->options.routing, g, b), &reading);
+            connections += (json_int_t)reading.connections;
+            for (size_t e = 0; e < STATS_ERROR_COUNT; e++) {
+                sums[e] += reading.errors[e];
+            }
+        }
+        for (size_t e = 0; e < STATS_ERROR_COUNT; e++) {
+            (void)json_object_set_new(errors, stats_error_name((enum stats_error)e),
+                                      json_integer((json_int_t)sums[e]));
+        }
+        (void)json_object_set_new(groups, routing_group_name(m->options.routing, g),
+                                  json_pack("{s:I, s:o}", "connections", connections, "errors", errors));
+    }
+    return groups;
+}
+
 json_t *record_of_state(const struct migration *m, const struct machine *state, const char *kind,
                         const char *event, const struct migration_asker *who,
                         const struct migration_asker *cause, const char *text)
@@ -56,6 +85,9 @@ json_t *record_of_state(const struct migration *m, const struct machine *state, 
         record_text(cause->actor), "why", record_text(cause->reason));
     if (record != NULL && m->judging) {
         (void)json_object_set_new(record, "gate", judge_json(m));
+    }
+    if (record != NULL && strcmp(kind, "progress") != 0) {
+        (void)json_object_set_new(record, "counts", counts_json(m));
     }
     return record;
 }

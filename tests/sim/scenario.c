@@ -251,6 +251,9 @@ static void configure(struct world *w, const char *what, char *rest)
         read_plan(w, rest);
     } else if (strcmp(what, "drain") == 0) {
         read_drain(&w->config.migration, rest);
+    } else if (strcmp(what, "after_restart") == 0) {
+        w->config.migration.restart =
+            strcmp(rest, "pause") == 0 ? CONFIG_RESTART_PAUSE : CONFIG_RESTART_CONTINUE;
     } else if (strcmp(what, "hours") == 0) {
         read_hours(w, rest);
     } else if (strcmp(what, "wall") == 0) {

@@ -175,6 +175,7 @@ static void test_role_matrix(void **state)
         [COMMAND_COMMIT] = {"commit api", COMMAND_ROLE_OPERATOR},
         [COMMAND_PLAN] = {"plan api", COMMAND_ROLE_VIEWER},
         [COMMAND_WAIT] = {"wait api", COMMAND_ROLE_VIEWER},
+        [COMMAND_REPORT] = {"report api", COMMAND_ROLE_VIEWER},
         [COMMAND_WATCH] = {"watch", COMMAND_ROLE_VIEWER},
         [COMMAND_EVENTS] = {"events", COMMAND_ROLE_VIEWER},
         [COMMAND_CHECK] = {"check api/old/a", COMMAND_ROLE_OPERATOR},
