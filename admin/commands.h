@@ -114,5 +114,9 @@ void commands_write_list(FILE *out, enum command_role role);
 void commands_write_help(FILE *out, const struct command *command);
 /* The reference in Markdown. */
 void commands_write_reference(FILE *out);
+/* Completion for "bash", "zsh" or "fish"; false for any other shell. */
+bool commands_write_completion(FILE *out, const char *shell);
+/* The list of commands for shuntctl(1), in the language of scdoc. */
+void commands_write_man(FILE *out);
 
 #endif

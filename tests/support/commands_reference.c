@@ -1,7 +1,10 @@
 /*
- * Prints docs/commands.md from the command table, or with --check FILE fails when that file is stale.
+ * Prints what is made from the command table, or with --check FILE fails when that file is stale:
+ * docs/commands.md; with --metrics docs/metrics.md; with --man the list in shuntctl(1); with --bash, --zsh or
+ * --fish the completion in admin/ctl/completion/.
  */
 #include "admin/admin.h"
+#include "admin/commands.h"
 #include "admin/metrics.h"
 
 #include <stdbool.h>
@@ -32,16 +35,24 @@ static int check(const char *path, const char *wanted)
     return same ? 0 : 1;
 }
 
-static char *write_metrics(void)
+/* What argument asks for: NULL when memory ran out, or it is not known. */
+static char *write_what(const char *what)
 {
     char *text = NULL;
     size_t size = 0;
+    bool known = true;
     FILE *out = open_memstream(&text, &size);
     if (out == NULL) {
         return NULL;
     }
-    metrics_write_reference(out);
-    if (fclose(out) != 0) {
+    if (strcmp(what, "--metrics") == 0) {
+        metrics_write_reference(out);
+    } else if (strcmp(what, "--man") == 0) {
+        commands_write_man(out);
+    } else {
+        known = commands_write_completion(out, what + strspn(what, "-"));
+    }
+    if (fclose(out) != 0 || !known) {
         free(text);
         return NULL;
     }
@@ -50,9 +61,9 @@ static char *write_metrics(void)
 
 int main(int argc, char **argv)
 {
-    bool metrics = argc > 1 && strcmp(argv[1], "--metrics") == 0;
-    int at = metrics ? 2 : 1;
-    char *text = metrics ? write_metrics() : admin_reference();
+    bool other = argc > 1 && strcmp(argv[1], "--check") != 0;
+    int at = other ? 2 : 1;
+    char *text = other ? write_what(argv[1]) : admin_reference();
     if (text == NULL) {
         return 1;
     }

@@ -10,6 +10,20 @@ add_test(NAME lint.docs.commands COMMAND commands_reference --check ${PROJECT_SO
 add_test(NAME unit.admin.shuntctl COMMAND ${PYTHON} ${CMAKE_CURRENT_LIST_DIR}/test_shuntctl.py $<TARGET_FILE:shuntctl>)
 add_test(NAME lint.docs.metrics COMMAND commands_reference --metrics --check ${PROJECT_SOURCE_DIR}/docs/metrics.md)
 set_tests_properties(lint.docs.commands lint.docs.metrics PROPERTIES LABELS lint)
+foreach(shell bash zsh fish)
+  set(file ${PROJECT_SOURCE_DIR}/admin/ctl/completion/shuntctl.${shell})
+  add_test(NAME lint.completion.${shell} COMMAND commands_reference --${shell} --check ${file})
+  set_tests_properties(lint.completion.${shell} PROPERTIES LABELS lint)
+endforeach()
+add_test(NAME lint.completion.syntax COMMAND bash -n ${PROJECT_SOURCE_DIR}/admin/ctl/completion/shuntctl.bash)
+add_test(NAME lint.monitoring COMMAND ${PYTHON} ${PROJECT_SOURCE_DIR}/tests/lint/monitoring.py)
+set_tests_properties(lint.completion.syntax lint.monitoring PROPERTIES LABELS lint)
+find_program(SCDOC scdoc)
+if(SCDOC)
+  add_test(NAME lint.man COMMAND sh ${PROJECT_SOURCE_DIR}/docs/man/build.sh $<TARGET_FILE:commands_reference>
+           ${PROJECT_SOURCE_DIR}/docs/settings.md ${CMAKE_BINARY_DIR}/man)
+  set_tests_properties(lint.man PROPERTIES LABELS lint)
+endif()
 set_tests_properties(unit.admin.shuntctl PROPERTIES LABELS unit TIMEOUT 60)
 
 # On the real rooms below, except for the figures of the data path and of the checks.
