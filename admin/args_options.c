@@ -6,6 +6,7 @@
 #include "core/units.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
 
 bool args_is_option(const struct command_arg *arg)
@@ -85,7 +86,7 @@ static int read_client(struct args_reader *reader, const char *word)
     size_t length = slash != NULL ? (size_t)(slash - word) : strlen(word);
     uint64_t bits = 0;
     if (length < sizeof(address)) {
-        memcpy(address, word, length);
+        snprintf(address, sizeof(address), "%.*s", (int)length, word);
     }
     *ip = (struct addr_ip){.family = 0};
     if (inet_pton(AF_INET, address, ip->bytes) == 1) {

@@ -16,7 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LINES_PER_TURN 4 /* then others get their turn: there may be SERVER_CLIENTS_MAX of them */
+#define LINES_PER_TURN 1 /* then others get their turn: there may be SERVER_CLIENTS_MAX of them */
 
 static void client_pump(struct admin_client *client);
 

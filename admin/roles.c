@@ -79,12 +79,12 @@ int roles_create(const struct config *config, struct roles **out, struct err_tex
     struct roles *roles = calloc(1, sizeof(*roles) + len * sizeof(roles->entry[0]));
     char *memory = malloc(LOOKUP_BYTES);
     int code = roles == NULL || memory == NULL ? err_set(err, ERR_NOMEM, "out of memory for the roles") : 0;
-    if (code == ERR_OK) {
+    if (roles != NULL && memory != NULL) {
         roles->fallback = (enum command_role)config->admin.default_role;
         roles->len = len;
-    }
-    for (size_t i = 0; code == ERR_OK && i < len; i++) {
-        code = resolve(&config->admin.roles[i], memory, &roles->entry[i], err);
+        for (size_t i = 0; code == ERR_OK && i < len; i++) {
+            code = resolve(&config->admin.roles[i], memory, &roles->entry[i], err);
+        }
     }
     free(memory);
     if (code != ERR_OK) {

@@ -1,12 +1,12 @@
 /*
- * The lines of the schema table for services.groups.health. Part of settings_table.c's list, which is the only
- * file to include this one; in a file of its own for its length.
+ * The lines of the schema table for services.groups.health. Part of settings_table.c's list, which is the
+ * only file to include this one; in a file of its own for its length.
  */
 /* clang-format off: not a whole declaration */
-    {.path = "services.groups.health",
-     .type = SETTINGS_SECTION,
-     .text = "Checks of the group's backends. A backend that is down takes no new connections. What belongs "
-             "to one type of check is in the section of its name."},
+{.path = "services.groups.health",
+ .type = SETTINGS_SECTION,
+ .text = "Checks of the group's backends. A backend that is down takes no new connections. What belongs "
+         "to one type of check is in the section of its name."},
     {.path = "services.groups.health.type",
      .type = SETTINGS_WORD,
      AT(struct config_group, health.type),

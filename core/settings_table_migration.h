@@ -173,14 +173,16 @@
     {.path = "services.migration.gate",
      .type = SETTINGS_SECTION,
      .present = offsetof(struct config_service, migration.gate.present),
-     .text = "Judges the new group while the migration runs: a step goes on only when its checks pass. Without "
-             "it time alone decides. See gate.md."},
+     .text =
+         "Judges the new group while the migration runs: a step goes on only when its checks pass. Without "
+         "it time alone decides. See gate.md."},
     {.path = "services.migration.gate.window",
      .type = SETTINGS_DURATION,
      AT(struct config_service, migration.gate.window_us),
      RANGE(SECOND, DAY),
      .fallback = "1m",
-     .text = "What the figures shown are made of. It reaches further back while there are fewer than `min_samples`."},
+     .text = "What the figures shown are made of. It reaches further back while there are fewer than "
+             "`min_samples`."},
     {.path = "services.migration.gate.min_samples",
      .type = SETTINGS_COUNT,
      AT(struct config_service, migration.gate.min_samples),
@@ -208,13 +210,14 @@
     {.path = "services.migration.gate.max_latency_ratio",
      .type = SETTINGS_DECIMAL,
      AT(struct config_service, migration.gate.max_latency_ratio),
-     RANGE(0, 1000 * CONFIG_DECIMAL_ONE),
+     RANGE(0, UINT64_C(1000) * CONFIG_DECIMAL_ONE),
      .fallback = "0",
-     .text = "Response time of the new group at `quantile`, by that of the old group in the same seconds; above 1. 0: not checked."},
+     .text = "Response time of the new group at `quantile`, by that of the old group in the same seconds; "
+             "above 1. 0: not checked."},
     {.path = "services.migration.gate.max_connect_ratio",
      .type = SETTINGS_DECIMAL,
      AT(struct config_service, migration.gate.max_connect_ratio),
-     RANGE(0, 1000 * CONFIG_DECIMAL_ONE),
+     RANGE(0, UINT64_C(1000) * CONFIG_DECIMAL_ONE),
      .fallback = "0",
      .text = "The same for the time to connect."},
     {.path = "services.migration.gate.quantile",
@@ -228,7 +231,8 @@
      AT(struct config_service, migration.gate.failures),
      RANGE(1, 1000),
      .fallback = "2",
-     .text = "How many looks in a row must fail before it acts. It looks every sixtieth of the window, 100ms to 1s apart."},
+     .text = "How many looks in a row must fail before it acts. It looks every sixtieth of the window, 100ms "
+             "to 1s apart."},
     {.path = "services.migration.gate.on_fail",
      .type = SETTINGS_WORD,
      AT(struct config_service, migration.gate.on_fail),
@@ -240,45 +244,52 @@
      AT(struct config_service, migration.gate.alpha_bp),
      RANGE(1, 5000),
      .fallback = "1%",
-     .text = "How likely a new group within its limits is failed all the same, at most: over the whole migration, all checks and all looks together."},
+     .text = "How likely a new group within its limits is failed all the same, at most: over the whole "
+             "migration, all checks and all looks together."},
     {.path = "services.migration.gate.confidence",
      .type = SETTINGS_SHARE,
      AT(struct config_service, migration.gate.confidence_bp),
      RANGE(5000, 9999),
      .fallback = "80%",
-     .text = "How sure it must be that the new group is within a limit before a step passes. More takes more samples."},
+     .text = "How sure it must be that the new group is within a limit before a step passes. More takes more "
+             "samples."},
     {.path = "services.migration.gate.grace",
      .type = SETTINGS_DURATION,
      AT(struct config_service, migration.gate.grace_us),
      RANGE(0, DAY),
      .fallback = "0",
-     .text = "After a step: response and connect times do not count for so long (cold caches). Errors always count."},
+     .text = "After a step: response and connect times do not count for so long (cold caches). Errors always "
+             "count."},
     {.path = "services.migration.gate.too_few_timeout",
      .type = SETTINGS_DURATION,
      AT(struct config_service, migration.gate.too_few_us),
      RANGE(0, 365 * DAY),
      .fallback = "1h",
-     .text = "When the samples do not suffice so long after the hold is over, the migration pauses. 0: it waits without end."},
+     .text = "When the samples do not suffice so long after the hold is over, the migration pauses. 0: it "
+             "waits without end."},
     {.path = "services.migration.restart",
      .type = SETTINGS_WORD,
      AT(struct config_service, migration.restart),
      .words = restart_words,
      .fallback = "continue",
-     .text = "What a migration does after a restart or a crash of shuntd: goes on where it was, or pauses at the "
-             "share it had."},
+     .text =
+         "What a migration does after a restart or a crash of shuntd: goes on where it was, or pauses at the "
+         "share it had."},
     {.path = "services.migration.hooks",
      .type = SETTINGS_LIST,
      LIST(struct config_service, migration.hooks),
      RANGE(1, 100),
      .size = sizeof(struct config_hook),
-     .text = "Commands that are run at turning points of a migration. The context is in SHUNT_* of the environment "
+     .text = "Commands that are run at turning points of a migration. The context is in SHUNT_* of the "
+             "environment "
              "and as JSON on standard input."},
     {.path = "services.migration.hooks.on",
      .type = SETTINGS_WORD,
      .flags = SETTINGS_REQUIRED,
      AT(struct config_hook, on),
      .words = hook_words,
-     .text = "When. `before-step` and `before-commit` are asked and may refuse: with an exit status other than 0, "
+     .text = "When. `before-step` and `before-commit` are asked and may refuse: with an exit status other "
+             "than 0, "
              "or none in time, the migration holds. The others only tell."},
     {.path = "services.migration.hooks.command",
      .type = SETTINGS_STRING,
@@ -309,7 +320,8 @@
      AT(struct config_webhook, format),
      .words = webhook_words,
      .fallback = "cloudevents",
-     .text = "`cloudevents`: CloudEvents 1.0, structured JSON. `text`: `{\"text\": …}`, as chat tools take it."},
+     .text =
+         "`cloudevents`: CloudEvents 1.0, structured JSON. `text`: `{\"text\": …}`, as chat tools take it."},
     {.path = "services.migration.webhooks.on",
      .type = SETTINGS_STRING,
      .flags = SETTINGS_MANY,
@@ -329,5 +341,6 @@
      AT(struct config_webhook, retries),
      RANGE(0, 100),
      .fallback = "5",
-     .text = "Further tries when the server cannot be reached or answers 5xx, 408 or 429, after 1 s, 2 s, 4 s and so on "
+     .text = "Further tries when the server cannot be reached or answers 5xx, 408 or 429, after 1 s, 2 s, 4 "
+             "s and so on "
              "up to 1 minute."},

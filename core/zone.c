@@ -205,7 +205,7 @@ static int64_t second_of(const struct rule_day *rule, int64_t year)
         int64_t first = days_of(year, rule->month, 1);
         int weekday = (int)(((first + 4) % 7 + 7) % 7);
 
-        day = first + (rule->day - weekday + 7) % 7 + 7 * (rule->week - 1);
+        day = first + (rule->day - weekday + 7) % 7 + INT64_C(7) * (rule->week - 1);
         while (day >= next) {
             day -= 7;
         }
@@ -300,7 +300,7 @@ static bool read_changes(struct zone *zone, const unsigned char *data, const str
             return false;
         }
         zone->at[i] = (int64_t)big_endian(data + i * 8, 8);
-        zone->to[i] = (int32_t)big_endian(types + index[i] * 6, 4);
+        zone->to[i] = (int32_t)big_endian(types + (size_t)index[i] * 6, 4);
         if ((i > 0 && zone->at[i] <= zone->at[i - 1]) || abs(zone->to[i]) > OFFSET_MAX_S) {
             return false;
         }

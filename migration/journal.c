@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 /* A migration with all its records fits in this. */
-#define JOURNAL_ROOM_BYTES (256u * 1024u)
+#define JOURNAL_ROOM_BYTES (UINT64_C(256) * 1024)
 #define JOURNAL_READ_MAX ((off_t)1 << 30)
 
 struct journal {
@@ -391,8 +391,8 @@ int journal_check(const struct journal *journal, struct err_text *err)
         return err_set(err, ERR_SYSTEM, "%s is on a file system that is mounted read-only", journal->path);
     }
     if (disk.f_bavail * disk.f_frsize < JOURNAL_ROOM_BYTES) {
-        return err_set(err, ERR_SYSTEM, "less than %u KiB are free for %s", JOURNAL_ROOM_BYTES / 1024,
-                       journal->path);
+        return err_set(err, ERR_SYSTEM, "less than %u KiB are free for %s",
+                       (unsigned)(JOURNAL_ROOM_BYTES / 1024), journal->path);
     }
     return 0;
 }

@@ -39,7 +39,11 @@ static enum connect_result connect_begin(struct conn *conn)
     const struct addr *address = backend_address(conn->lease.backend);
     struct stream *stream = &conn->stream[CONN_BACKEND];
     bool is_unix = addr_is_unix(address);
-    int fd = socket(address->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    const int type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
+    int fd = socket(address->sa.sa_family, type, 0);
+    if (fd < 0 && listener_use_spare(conn->home->shared)) {
+        fd = socket(address->sa.sa_family, type, 0);
+    }
     if (fd < 0) {
         return CONNECT_NO_DESCRIPTOR;
     }

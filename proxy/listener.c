@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -207,11 +208,33 @@ static bool is_exhausted(int code)
     return code == EMFILE || code == ENFILE || code == ENOBUFS || code == ENOMEM;
 }
 
+bool listener_hold_spare(struct proxy_worker *shared)
+{
+    if (shared->spare_fd < 0) {
+        shared->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    }
+    return shared->spare_fd >= 0;
+}
+
+bool listener_use_spare(struct proxy_worker *shared)
+{
+    if (shared->spare_fd < 0) {
+        return false;
+    }
+    close(shared->spare_fd);
+    shared->spare_fd = -1;
+    return true;
+}
+
 /* False when there is nothing more to accept now. */
 static bool accept_one(struct listener *listener)
 {
     struct proxy *proxy = listener->home->shared->proxy;
     struct addr peer = {.len = sizeof(peer.un)};
+    if (!listener_hold_spare(listener->home->shared)) {
+        pause_one(listener, clock_mono_us());
+        return false;
+    }
     if (!slot_take(proxy)) {
         pause_one(listener, clock_mono_us());
         return false;

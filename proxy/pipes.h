@@ -9,7 +9,7 @@
 #include <stddef.h>
 
 #define PIPES_SIZE_BYTES (256u * 1024u) /* asked for */
-#define PIPES_SIZE_MIN (64u * 1024u)    /* below it copying is no worse */
+#define PIPES_SIZE_MIN 65536u           /* 64 KiB; below it copying is no worse */
 #define PIPES_IDLE_MAX 32u              /* kept for later in one pool */
 
 struct pipes_pipe {

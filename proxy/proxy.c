@@ -57,6 +57,7 @@ static void worker_end(struct proxy_worker *shared)
         }
     }
     pipes_clear(&shared->pipes);
+    (void)listener_use_spare(shared);
 }
 
 static void on_worker_end(struct worker_task *task, struct worker *worker)
@@ -73,6 +74,8 @@ static int worker_begin(struct proxy *proxy, unsigned index, struct err_text *er
     list_init(&shared->homes);
     list_init(&shared->paused);
     pipes_init(&shared->pipes, &proxy->pipes_budget);
+    shared->spare_fd = -1;
+    (void)listener_hold_spare(shared); /* else at the first accept */
     struct event_base *base = worker_base(shared->worker);
     int code = deadline_queue_create(base, CONN_LOOK_US, conn_on_look, shared, &shared->look, err);
     if (code == 0) {

@@ -90,10 +90,10 @@ struct proxy_connection {
     uint64_t id;
     uint64_t age_us, idle_us;
     uint64_t bytes_in, bytes_out;  /* delivered: from the client, from the backend */
-    uint32_t group;                /* ROUTING_NONE: no backend chosen yet */
     const struct backend *backend; /* only compared, never followed: it may be gone. NULL: none chosen yet */
+    const char *state;             /* static storage: "relay" */
+    uint32_t group;                /* ROUTING_NONE: no backend chosen yet */
     struct addr_ip client;
-    const char *state; /* static storage: "relay" */
 };
 
 /* Both run on the control thread. */

@@ -128,6 +128,8 @@ struct proxy_worker {
     struct pipes_pool pipes;
     struct conn *free_conns; /* linked through node.next */
     unsigned free_conns_len;
+    int spare_fd; /* owned; -1: none. What was accepted can then connect too when no other descriptor is left
+                   */
     struct list homes;             /* what the services have on this worker */
     struct list paused;            /* listeners that wait for descriptors */
     struct deadline_queue *look;   /* CONN_LOOK_US */
@@ -220,6 +222,11 @@ void listener_start(struct service_worker *home);
 void listener_stop(struct service_worker *home);
 /* A descriptor came free: paused listeners of this worker accept again. */
 void listener_resume(struct proxy_worker *shared);
+/* Gives up the spare descriptor, so that the next one asked for is to be had. False when there was none.
+ * Nothing more is accepted before another spare is there. */
+bool listener_use_spare(struct proxy_worker *shared);
+/* Takes a spare descriptor unless there is one. False when none is to be had. */
+bool listener_hold_spare(struct proxy_worker *shared);
 /* Descriptors ran out elsewhere than in accept. */
 void listener_pause_all(struct service_worker *home, uint64_t now_us);
 deadline_fn listener_on_retry;

@@ -53,8 +53,8 @@ def fixture_sides(servers):
 def fixture_web(daemon, sides):
     def make(plan=None, **settings):
         old, new = sides
-        return daemon(service([old.address], [new.address], migration=plan or moves.HELD, group_settings=CHECKED,
-                              **settings), log={"level": "info"})
+        front = service([old.address], [new.address], migration=plan or moves.HELD, group_settings=CHECKED, **settings)
+        return moves.proven(daemon(front, log={"level": "info"}))
     return make
 
 

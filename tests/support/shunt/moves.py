@@ -18,6 +18,13 @@ def rises(counter, n, what):
     wait_until(lambda: counter() >= target, f"{n} more {what}", within=60)
 
 
+def proven(shunt):
+    """The daemon, once the checks have found both sides up: a migration's target counts as down until then."""
+    wait_until(lambda: all(one["state"] in ("up", "unknown") for group in shunt.service()["groups"]
+                           for one in group["backends"]), "both sides are up")
+    return shunt
+
+
 def climb(shunt, served, n, what):
     """Starts the plan HELD and takes each step when the new side has served n more."""
     shunt.ctl("start", "web").ok()

@@ -159,8 +159,9 @@ static void test_format(void **state)
         if (strncmp(line, "# TYPE ", 7) == 0) {
             char type[20];
             assert_int_equal(sscanf(line + 7, "%99s %19s", name, type), 2);
-            assert_string_equal(name, present->name);
-            assert_string_equal(type, metrics_type_name(present->type));
+            assert_non_null(present);
+            assert_string_equal(name, present != NULL ? present->name : "");
+            assert_string_equal(type, metrics_type_name(present != NULL ? present->type : 0));
             continue;
         }
         size_t length = strcspn(line, "{ ");

@@ -22,7 +22,7 @@ static struct events_ring *create(size_t capacity)
 
 static void add(struct events_ring *ring, const char *service, unsigned number)
 {
-    events_add(ring, number * 10, EVENTS_INFO, service, "share", "plan", NULL, "event %u", number);
+    events_add(ring, (uint64_t)number * 10, EVENTS_INFO, service, "share", "plan", NULL, "event %u", number);
 }
 
 static void events_are_numbered_and_kept(void **state)

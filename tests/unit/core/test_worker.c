@@ -131,8 +131,8 @@ static void retired_memory_is_freed_in_order_on_the_control_thread(void **state)
     (void)state;
     create_pool(&f, WORKERS, 0);
     start_pool(&f);
-    for (char letter = 'A'; letter <= 'J'; letter++) {
-        worker_pool_retire(f.pool, object(letter), on_destroy);
+    for (int letter = 'A'; letter <= 'J'; letter++) {
+        worker_pool_retire(f.pool, object((char)letter), on_destroy);
     }
     wait_for(&f, &f.destroyed, 10);
     assert_string_equal(f.order, "ABCDEFGHIJ");
@@ -284,8 +284,8 @@ static void a_pool_ends_with_work_under_way(void **state)
         struct fixture f;
         create_pool(&f, WORKERS, 0);
         start_pool(&f);
-        for (char letter = 'a'; letter < 'a' + 5; letter++) {
-            worker_pool_retire(f.pool, object(letter), on_destroy);
+        for (int letter = 'a'; letter < 'a' + 5; letter++) {
+            worker_pool_retire(f.pool, object((char)letter), on_destroy);
             assert_int_equal(worker_pool_call(f.pool, on_worker, on_done, &f), 0);
         }
         end(&f);

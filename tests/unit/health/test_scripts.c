@@ -455,7 +455,7 @@ static void mysql_fast(void **state)
     char reply[MY_FAST_2_LEN + MY_OK_3_LEN];
     const char *const parts[] = {MY_FAST_2, MY_OK_3};
     for (size_t i = 0; i < sizeof(reply); i++) {
-        reply[i] = i < MY_FAST_2_LEN ? parts[0][i] : parts[1][i - MY_FAST_2_LEN];
+        reply[i] = *(i < MY_FAST_2_LEN ? &parts[0][i] : &parts[1][i - MY_FAST_2_LEN]);
     }
     const struct conversation one = {.config = MY_USER,
                                      .password = "secret",

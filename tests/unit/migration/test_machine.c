@@ -403,7 +403,7 @@ static void random_walks_keep_the_promises(void **state)
                                    .back_us = seed > 3 ? 10 * MINUTE : 0,
                                    .back_drain_us = 5 * MINUTE,
                                    .commit_asks = seed % 3 == 0,
-                                  .commit_manual = seed % 2}};
+                                   .commit_manual = seed % 2}};
 
         random_seed(&w.random, seed);
         machine_init(&w.m, 0);

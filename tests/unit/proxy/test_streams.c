@@ -94,7 +94,7 @@ static void wait_any(const struct end *a, const struct end *b, int ms)
 static void duplex(struct rig *rig, uint64_t seed, uint64_t size)
 {
     struct random_state random;
-    struct end end[2] = {{.seed = 2 * seed}, {.seed = 2 * seed + 1}};
+    struct end end[2] = {{.seed = UINT64_C(2) * seed}, {.seed = UINT64_C(2) * seed + 1}};
     random_seed(&random, seed);
     rig_pair(rig, &end[0].fd, &end[1].fd);
     uint64_t until = rig_now_ms() + 3 * RIG_WAIT_MS;
@@ -190,7 +190,7 @@ static void expect_both_end(struct end *end)
 static void random_life(struct rig *rig, uint64_t seed)
 {
     struct random_state random;
-    struct end end[2] = {{.seed = 2 * seed}, {.seed = 2 * seed + 1}};
+    struct end end[2] = {{.seed = UINT64_C(2) * seed}, {.seed = UINT64_C(2) * seed + 1}};
     random_seed(&random, seed);
     rig_pair(rig, &end[0].fd, &end[1].fd);
     uint32_t steps = 20 + random_below(&random, 300);
