@@ -81,7 +81,7 @@ static struct count *find_count(struct count *counts, size_t room, const struct 
     static const struct siphash_key hash_key = {0x73686f776e, 0x6279};
     size_t at = siphash(&hash_key, key, sizeof(*key)) & (room - 1);
     /* Keys are zeroed before they are filled, so their padding is equal too. */
-    /* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison) */
+    /* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison,cert-exp42-c,cert-flp37-c) */
     while (counts[at].open != 0 && memcmp(&counts[at].key, key, sizeof(*key)) != 0) {
         at = (at + 1) & (room - 1);
     }
