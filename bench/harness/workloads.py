@@ -166,7 +166,8 @@ class PickWork(Work):
             raise Failure("bench_pick is not built")
         result = subprocess.run([bench.pick], capture_output=True, text=True, timeout=300, check=True)
         by_strategy = {}
-        for line in result.stdout.splitlines():
+        picks = result.stdout.partition("publish")[0]  # the table of picks stands before that of publishes
+        for line in picks.splitlines():
             words = line.split()  # strategy, number of backends, ns on one thread, ns on two
             if len(words) == 4 and words[1] == str(self.backends):
                 by_strategy[words[0]] = float(words[2])

@@ -97,7 +97,7 @@ static void duplex(struct rig *rig, uint64_t seed, uint64_t size)
     struct end end[2] = {{.seed = UINT64_C(2) * seed}, {.seed = UINT64_C(2) * seed + 1}};
     random_seed(&random, seed);
     rig_pair(rig, &end[0].fd, &end[1].fd);
-    uint64_t until = rig_now_ms() + 3 * RIG_WAIT_MS;
+    uint64_t until = rig_now_ms() + UINT64_C(3) * RIG_WAIT_MS;
     while ((!end[0].saw_end || !end[1].saw_end) && rig_now_ms() < until) {
         wait_any(&end[0], &end[1], 100);
         for (int i = 0; i < 2; i++) {
