@@ -80,7 +80,8 @@ static int read_quoted(char **cursor, const char *end, struct err_text *err)
             }
             from++;
         }
-        *to++ = *from++;
+        *to++ = *from == '\t' ? ' ' : *from; /* words have no control bytes */
+        from++;
     }
     if (from >= end) {
         return err_set(err, ERR_PARSE, "a double quote is not closed");

@@ -22,9 +22,9 @@ struct tokens {
 
 /*
  * Splits line (length bytes, and one more that may be written: a NUL ends each word) at blanks and tabs. A
- * word in double quotes may hold blanks; in it \" and \\ stand for themselves without the backslash. An
- * empty line gives no words. Returns 0, ERR_PARSE (control byte, not UTF-8, unbalanced or misplaced quote,
- * unknown escape) or ERR_LIMIT (too many words), with a message that says where.
+ * word in double quotes may hold blanks (a tab becomes one); in it \" and \\ stand for themselves without the
+ * backslash. An empty line gives no words. Returns 0, ERR_PARSE (control byte, not UTF-8, unbalanced or
+ * misplaced quote, unknown escape) or ERR_LIMIT (too many words), with a message that says where.
  */
 MUST_CHECK int tokens_split(char *line, size_t length, struct tokens *out, struct err_text *err);
 

@@ -30,6 +30,10 @@ if(SHUNT_SANITIZE)
   add_link_options(-fsanitize=${SHUNT_SANITIZE})
   add_compile_definitions(SHUNT_SANITIZED=1)
 endif()
+if(SHUNT_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link -fprofile-instr-generate -fcoverage-mapping)
+  add_link_options(-fprofile-instr-generate)
+endif()
 add_link_options(-Wl,--as-needed)
 
 # shunt_room(NAME SOURCES... DEPENDS...): one folder of the house as a static library.
