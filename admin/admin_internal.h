@@ -171,6 +171,8 @@ uint64_t render_open(const struct admin_service *service);
 /* render_json.c: owned by the caller, NULL without memory. service NULL: all. */
 json_t *render_json_status(const struct admin *admin, const struct admin_service *service);
 json_t *render_json_event(const struct events_entry *entry);
+/* As which user the process runs and what the kernel keeps it from. */
+json_t *render_json_confinement(void);
 /* Text that may have been cut inside a character: what is not UTF-8 becomes "?". */
 json_t *render_json_text(const char *text);
 /* Writes one line and lets go of value. ERR_NOMEM when value is NULL. */

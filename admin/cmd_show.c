@@ -3,6 +3,7 @@
  * is in cmd_status.c.
  */
 #include "admin/admin_internal.h"
+#include "core/confinement.h"
 #include "core/log.h"
 
 #include <stdlib.h>
@@ -189,6 +190,21 @@ static int show_metrics(struct command_call *call, struct err_text *err)
     return code;
 }
 
+static int show_confinement(struct command_call *call)
+{
+    struct confinement confinement;
+    if (call->values.json) {
+        return render_json_write(call->reply, render_json_confinement());
+    }
+    confinement_read(&confinement);
+    fprintf(call->reply,
+            "user               %s\ncapabilities       %s\nno new privileges  %s\nseccomp            %s\n"
+            "landlock           %s\n",
+            confinement.user, confinement.capabilities, confinement.no_new_privileges ? "yes" : "no",
+            confinement.seccomp ? "on" : "off", confinement.landlock);
+    return ERR_OK;
+}
+
 int cmd_log_level(struct command_call *call, struct err_text *err)
 {
     (void)err;
@@ -207,6 +223,9 @@ int cmd_show(struct command_call *call, struct err_text *err)
     }
     if (call->values.choice == 1) {
         return show_metrics(call, err);
+    }
+    if (call->values.choice == 3) {
+        return show_confinement(call);
     }
     if (call->values.json) {
         return render_json_write(call->reply,

@@ -9,7 +9,7 @@
 static const char *const admin_states[] = {"ready", "drain", "maint", NULL};
 static const char *const count_keys[] = {"backend", "client", "group", NULL};
 static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
-static const char *const show_topics[] = {"settings", "metrics", "version", NULL};
+static const char *const show_topics[] = {"settings", "metrics", "version", "confinement", NULL};
 
 #define ARG_SERVICE                                                                                          \
     {                                                                                                        \
@@ -280,11 +280,12 @@ static const struct command table[COMMAND_COUNT] = {
             .name = "show",
             .role = COMMAND_ROLE_VIEWER,
             .args = {{.type = COMMAND_ARG_CHOICE,
-                      .name = "settings|metrics|version",
+                      .name = "settings|metrics|version|confinement",
                       .choices = show_topics}},
             .summary = "shows what is in force now",
             .help = "settings: every setting with its value and default. metrics: as served to Prometheus. "
-                    "version: of the running daemon.\n",
+                    "version: of the running daemon. confinement: as which user it runs and what the kernel "
+                    "keeps it from.\n",
         },
 };
 

@@ -4,6 +4,7 @@
  */
 #include "admin/admin_internal.h"
 #include "core/clock.h"
+#include "core/confinement.h"
 #include "migration/gate.h"
 
 #include <stdlib.h>
@@ -257,9 +258,19 @@ json_t *render_json_status(const struct admin *admin, const struct admin_service
     if (metrics != NULL) {
         addr_format(metrics, address, sizeof(address));
     }
-    return json_pack("{s:s,s:i,s:o,s:i,s:o,s:o}", "version", SHUNT_VERSION, "pid", (int)getpid(), "uptime_s",
-                     json_of_seconds(clock_mono_us() - admin->options.started_us), "workers", (int)workers,
-                     "metrics", metrics != NULL ? json_string(address) : json_null(), "services", services);
+    return json_pack("{s:s,s:i,s:o,s:i,s:o,s:o,s:o}", "version", SHUNT_VERSION, "pid", (int)getpid(),
+                     "uptime_s", json_of_seconds(clock_mono_us() - admin->options.started_us), "workers",
+                     (int)workers, "metrics", metrics != NULL ? json_string(address) : json_null(),
+                     "confinement", render_json_confinement(), "services", services);
+}
+
+json_t *render_json_confinement(void)
+{
+    struct confinement confinement;
+    confinement_read(&confinement);
+    return json_pack("{s:o,s:s,s:b,s:b,s:s}", "user", render_json_text(confinement.user), "capabilities",
+                     confinement.capabilities, "no_new_privileges", confinement.no_new_privileges, "seccomp",
+                     confinement.seccomp, "landlock", confinement.landlock);
 }
 
 json_t *render_json_event(const struct events_entry *entry)

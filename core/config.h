@@ -262,6 +262,8 @@ struct config {
     uint64_t spin_us; /* 0: never look before sleeping */
     char *state_dir;
     uint64_t shutdown_timeout_us;
+    char *user, *group; /* who to become once all is bound; NULL: who it is */
+    bool sandbox;
     struct {
         char *socket;
         uint32_t mode;

@@ -101,6 +101,29 @@ static const struct setting list[] = {
      RANGE(0, 30 * DAY),
      .fallback = "1m",
      .text = "How long open connections may go on after a TERM or INT signal. 0: they are closed at once."},
+    {.path = "user",
+     .type = SETTINGS_STRING,
+     AT(struct config, user),
+     RANGE(1, 255),
+     .note = "none",
+     .text =
+         "Who to become once all is bound, by name or number, when started as root. state_dir and the "
+         "sockets are "
+         "given to this user; no capability stays but that to bind ports below 1024, where a service does."},
+    {.path = "group",
+     .type = SETTINGS_STRING,
+     AT(struct config, group),
+     RANGE(1, 255),
+     .note = "that of `user`",
+     .text = "The group to go with it."},
+    {.path = "sandbox",
+     .type = SETTINGS_BOOL,
+     AT(struct config, sandbox),
+     .fallback = "true",
+     .text = "Fences by the kernel: no new privileges, no system calls that a proxy does not need, and files "
+             "written "
+             "only below state_dir and beside the sockets (this last one not when hooks or checks run "
+             "commands)."},
     {.path = "admin", .type = SETTINGS_SECTION, .text = "The socket that shuntctl talks to."},
     {.path = "admin.socket",
      .type = SETTINGS_PATH,

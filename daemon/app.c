@@ -350,6 +350,10 @@ int app_run(struct app *app, struct err_text *err)
     events_add(app->events, clock_wall_us(), EVENTS_INFO, NULL, "start", "shuntd", NULL,
                "shuntd %s is ready: services %zu, backends %zu, workers %u", SHUNT_VERSION, app->services_len,
                app->targets->backends, worker_pool_count(app->pool));
+    rc = notify_create(app->base, app->pool, app_describe, app, &app->notify, err);
+    if (rc != 0) {
+        return rc;
+    }
     if (event_base_loop(app->base, EVLOOP_NO_EXIT_ON_EMPTY) < 0) {
         return err_set(err, ERR_SYSTEM, "the control loop failed");
     }
@@ -401,6 +405,7 @@ void app_destroy(struct app *app)
     if (app->stop_timer != NULL) {
         event_free(app->stop_timer);
     }
+    notify_destroy(app->notify);
     if (app->admin != NULL) {
         admin_destroy(app->admin);
     }

@@ -6,6 +6,7 @@
 #include "core/events.h"
 #include "core/worker.h"
 #include "daemon/app.h"
+#include "daemon/notify.h"
 #include "health/health.h"
 #include "migration/journal.h"
 #include "migration/migration.h"
@@ -48,6 +49,7 @@ struct app {
     size_t services_len;
     struct admin_service *admin_services; /* what the admin room borrows */
     struct admin *admin;
+    struct notify *notify;    /* NULL: no service manager listens */
     struct event *stop_timer; /* while stopping */
     uint64_t stop_due_us;     /* when the present wait is over, monotonic */
     uint64_t stop_told_us;    /* when the log last said what it waits for */
@@ -55,5 +57,7 @@ struct app {
 
 /* Client connections open now, over all services. */
 uint64_t app_open(const struct app *app);
+/* The program in one line. context: struct app. */
+void app_describe(void *context, char *out, size_t size);
 
 #endif

@@ -7,6 +7,8 @@
 #include "core/log.h"
 #include "daemon/app.h"
 #include "daemon/demo/demo.h"
+#include "daemon/privileges.h"
+#include "daemon/sandbox.h"
 #include "daemon/signals.h"
 #include "daemon/targets.h"
 
@@ -64,6 +66,16 @@ static void print_errors(const struct config_errors *errors)
     free(text);
 }
 
+static int check_privileges(const struct config *config)
+{
+    struct err_text err = {""};
+    int rc = privileges_check(config, &err);
+    if (rc != 0) {
+        fprintf(stderr, "%s: %s\n", config->path, err.text);
+    }
+    return rc;
+}
+
 /* Reads the file and resolves its addresses; prints every fault. */
 static int load(const char *path, struct config **config, struct targets **targets)
 {
@@ -81,6 +93,11 @@ static int load(const char *path, struct config **config, struct targets **targe
         print_errors(&errors);
     }
     config_errors_clear(&errors);
+    if (rc == 0 && check_privileges(*config) != 0) {
+        targets_destroy(*targets);
+        config_free(*config);
+        rc = ERR_INVALID;
+    }
     return rc;
 }
 
@@ -110,6 +127,12 @@ static int serve_with(const struct config *config, const struct targets *targets
     }
     if (rc == 0) {
         rc = signals_create(app, &signals, &err);
+    }
+    if (rc == 0) {
+        rc = privileges_drop(config, targets, &err);
+    }
+    if (rc == 0) {
+        rc = sandbox_enter(config, targets, &err);
     }
     if (rc == 0) {
         rc = app_run(app, &err);

@@ -77,6 +77,7 @@ void app_stop(struct app *app, bool at_once, const char *why)
         uint64_t now_us = clock_mono_us();
         uint64_t patience_us = app->config->shutdown_timeout_us;
         app->state = APP_DRAINING;
+        notify_stopping(app->notify);
         app->stop_due_us = patience_us >= CLOCK_NEVER - now_us ? CLOCK_NEVER : now_us + patience_us;
         app->stop_told_us = now_us;
     }

@@ -2,14 +2,15 @@
 # scripts/test. Asks nothing, reads nothing from standard input, and leaves no server running that a package
 # would start by itself.
 
-packages_build="gcc libc6-dev cmake ninja-build pkg-config libevent-dev libssl-dev libconfig-dev libjansson-dev zlib1g-dev libcurl4-openssl-dev"
+packages_build="gcc libc6-dev cmake ninja-build pkg-config libevent-dev libssl-dev libconfig-dev libjansson-dev zlib1g-dev libcurl4-openssl-dev
+    libcap-dev libseccomp-dev libsystemd-dev"
 
 # Beyond the build: compilers and checkers, the sanitizers' run time, and the real programs that the tests
 # put behind Shunt.
 packages_test="libcmocka-dev clang clang-format clang-tidy llvm libclang-rt-14-dev python3 python3-pytest
     nginx libnginx-mod-stream haproxy pen wrk redis-server redis-tools postgresql postgresql-contrib
     mariadb-server mariadb-client slapd ldap-utils
-    curl netcat-openbsd procps openssl"
+    curl netcat-openbsd procps openssl iproute2"
 
 packages_root=      # what makes a command run as root
 packages_held=false # whether policy-rc.d is ours

@@ -23,7 +23,7 @@ function(e2e_test name)
   add_test(NAME e2e.${name}
            COMMAND ${PYTHON} -B -m pytest -q -p no:cacheprovider ${PROJECT_SOURCE_DIR}/tests/e2e/test_${name}.py)
   set_tests_properties(e2e.${name} PROPERTIES LABELS "${labels}" TIMEOUT ${timeout}
-                       ENVIRONMENT "SHUNT_BUILD=${CMAKE_BINARY_DIR};SHUNT_SLOW=${e2e_slow}")
+                       ENVIRONMENT "SHUNT_BUILD=${CMAKE_BINARY_DIR};SHUNT_SLOW=${e2e_slow};SHUNT_SANITIZE=${SHUNT_SANITIZE}")
 endfunction()
 
 e2e_test(basic)
@@ -34,6 +34,7 @@ e2e_test(health)
 e2e_test(migration TIMEOUT 240)
 e2e_test(gate)
 e2e_test(completion)
+e2e_test(confinement)
 e2e_test(hooks)
 e2e_test(report)
 e2e_test(restart)

@@ -26,7 +26,7 @@ _shuntctl() {
         connections) words="$(_shuntctl_services) --older --idle --client --backend --limit backend client group --count-by --json" ;;
         kill) words=" --older --idle --client --rate reason" ;;
         log-level) words=" debug info warn error reason" ;;
-        show) words=" settings metrics version --json" ;;
+        show) words=" settings metrics version confinement --json" ;;
         esac
     fi
     COMPREPLY=($(compgen -W "$words" -- "$word"))

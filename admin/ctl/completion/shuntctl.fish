@@ -45,4 +45,4 @@ complete -c shuntctl -n '__fish_seen_subcommand_from kill' -a ' --older --idle -
 complete -c shuntctl -n __fish_use_subcommand -a log-level -d 'sets the least important log lines that are written'
 complete -c shuntctl -n '__fish_seen_subcommand_from log-level' -a ' debug info warn error reason'
 complete -c shuntctl -n __fish_use_subcommand -a show -d 'shows what is in force now'
-complete -c shuntctl -n '__fish_seen_subcommand_from show' -a ' settings metrics version --json'
+complete -c shuntctl -n '__fish_seen_subcommand_from show' -a ' settings metrics version confinement --json'

@@ -50,5 +50,5 @@ weight) compadd -- reason ;;
 connections) compadd -- $services --older --idle --client --backend --limit backend client group --count-by --json ;;
 kill) compadd -- --older --idle --client --rate reason ;;
 log-level) compadd -- debug info warn error reason ;;
-show) compadd -- settings metrics version --json ;;
+show) compadd -- settings metrics version confinement --json ;;
 esac

@@ -15,6 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 BUILD = pathlib.Path(os.environ.get("SHUNT_BUILD", ROOT / "build" / "debug"))
 # Pipes that a worker keeps for the next bulk transfer (PIPES_IDLE_MAX in proxy/pipes.h).
 POOLED_PIPES = 32
+SANITIZED = bool(os.environ.get("SHUNT_SANITIZE"))
 SANITIZER_WORDS = ("Sanitizer", "runtime error:", "Assertion", "WARNING: ThreadSanitizer")
 
 

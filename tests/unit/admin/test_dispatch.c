@@ -126,8 +126,9 @@ static void test_refusals(void **state)
         {"events api 0", "error: \"0\" is not a number from 1 to 1000\n"},
         {"events 1001", "error: \"1001\" is not a number from 1 to 1000\n"},
         {"events api 5 6", "error: usage: events [SERVICE] [N]: too much: 6\n"},
-        {"show", "error: usage: show settings|metrics|version: missing settings|metrics|version\n"},
-        {"show me", "error: \"me\" is not one of settings|metrics|version\n"},
+        {"show", "error: usage: show settings|metrics|version|confinement: missing "
+                 "settings|metrics|version|confinement\n"},
+        {"show me", "error: \"me\" is not one of settings|metrics|version|confinement\n"},
         {"status api reason \"x\"", "error: usage: status [SERVICE]: too much: reason\n"},
         {"pause api", "error: "},
         {"commit api", "error: "},
