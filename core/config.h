@@ -35,6 +35,8 @@ enum config_health_type {
     CONFIG_HEALTH_EXEC,
     CONFIG_HEALTH_AGENT
 };
+/* OPTIONAL: from those who may, a PROXY header counts where there is one. */
+enum config_proxy_accept { CONFIG_PROXY_OFF, CONFIG_PROXY_OPTIONAL, CONFIG_PROXY_REQUIRED };
 /* What is taken for the state before the first check. AUTO: down for a group that a migration would move
  * traffic to, unknown (which is usable) for any other. */
 enum config_initial { CONFIG_INITIAL_AUTO, CONFIG_INITIAL_UP, CONFIG_INITIAL_DOWN };
@@ -250,6 +252,12 @@ struct config_service {
     struct {
         uint64_t connect_us, idle_us, half_close_us;
     } timeouts;
+    struct {
+        enum config_proxy_accept accept;
+        char **from; /* prefixes, or @PATH: who may speak for others */
+        size_t from_len;
+        uint64_t timeout_us; /* for the whole header */
+    } proxy_protocol;
     struct config_group *groups;
     size_t groups_len;
     struct config_migration migration;

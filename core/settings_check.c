@@ -280,6 +280,7 @@ void settings_check(struct settings_reader *reader, const config_setting_t *root
         size_t inner = settings_path_push_element(&reader->path, node, i);
         claim_listen(reader, &listen, node, &config->services[i]);
         check_groups(reader, node, &config->services[i]);
+        settings_check_edge(reader, node, &config->services[i]);
         check_migration(reader, node, &config->services[i]);
         settings_path_cut(&reader->path, inner);
     }

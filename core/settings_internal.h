@@ -21,10 +21,11 @@ enum settings_type {
     SETTINGS_SIZE,     /* uint64_t, bytes */
     SETTINGS_MODE,     /* uint32_t, file permission bits, written in octal */
     SETTINGS_WORD,     /* an enum whose values count from 0 in the order of words */
-    SETTINGS_STRING,   /* char *, owned, as are the next four; one of words when there are words */
+    SETTINGS_STRING,   /* char *, owned, as are the next five; one of words when there are words */
     SETTINGS_NAME,     /* what commands address: no slash, no blank */
     SETTINGS_ENDPOINT, /* a name that may hold slashes, as the text of an address does */
     SETTINGS_ADDRESS,  /* a socket address; a relative unix path is made absolute */
+    SETTINGS_PREFIX,   /* "10.0.0.0/8", an address, or "@PATH" of a file of them; the path is made absolute */
     SETTINGS_PATH,     /* a file or folder; made absolute */
     SETTINGS_SECTION,  /* { ... } inside the same struct as what surrounds it */
     SETTINGS_LIST      /* ( { ... }, ... ): an array of structs, pointer and length in the surrounding one */
@@ -192,6 +193,10 @@ void settings_check(struct settings_reader *reader, const config_setting_t *root
 /* The part for a service's migration section, which was written. The reader stands at it. */
 void settings_check_migration(struct settings_reader *reader, const config_setting_t *node,
                               const struct config_migration *migration);
+/* The part for who may connect and speak for others (settings_check_edge.c). The reader stands at the
+ * service. */
+void settings_check_edge(struct settings_reader *reader, const config_setting_t *service_node,
+                         const struct config_service *service);
 /* The part for one group's health section (settings_check_health.c). The reader stands at the group. */
 void settings_check_health(struct settings_reader *reader, const config_setting_t *group_node,
                            const struct config_group *group);

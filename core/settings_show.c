@@ -164,11 +164,12 @@ static const char reference_intro[] =
 static const char *type_word(const struct setting *setting)
 {
     static const char *const words[] = {
-        [SETTINGS_BOOL] = "bool",         [SETTINGS_COUNT] = "number",    [SETTINGS_DECIMAL] = "decimal",
-        [SETTINGS_DURATION] = "duration", [SETTINGS_SHARE] = "share",     [SETTINGS_SIZE] = "size",
-        [SETTINGS_MODE] = "octal mode",   [SETTINGS_WORD] = "word",       [SETTINGS_STRING] = "text",
-        [SETTINGS_NAME] = "name",         [SETTINGS_ENDPOINT] = "name",   [SETTINGS_ADDRESS] = "address",
-        [SETTINGS_PATH] = "path",         [SETTINGS_SECTION] = "section", [SETTINGS_LIST] = "list"};
+        [SETTINGS_BOOL] = "bool",         [SETTINGS_COUNT] = "number",  [SETTINGS_DECIMAL] = "decimal",
+        [SETTINGS_DURATION] = "duration", [SETTINGS_SHARE] = "share",   [SETTINGS_SIZE] = "size",
+        [SETTINGS_MODE] = "octal mode",   [SETTINGS_WORD] = "word",     [SETTINGS_STRING] = "text",
+        [SETTINGS_NAME] = "name",         [SETTINGS_ENDPOINT] = "name", [SETTINGS_ADDRESS] = "address",
+        [SETTINGS_PREFIX] = "prefix",     [SETTINGS_PATH] = "path",     [SETTINGS_SECTION] = "section",
+        [SETTINGS_LIST] = "list"};
     return setting->words && setting->type != SETTINGS_DURATION ? "word" : words[setting->type];
 }
 
@@ -196,9 +197,9 @@ static void write_row(FILE *out, const struct setting *setting)
 {
     const char *quote = settings_is_quoted(setting) ? "\"" : "";
     const char *form = setting->flags & SETTINGS_MANY ? "list of " : "";
-    const char *plural = !(setting->flags & SETTINGS_MANY)   ? ""
-                         : setting->type == SETTINGS_ADDRESS ? "es"
-                                                             : "s";
+    const char *plural = !(setting->flags & SETTINGS_MANY)                                       ? ""
+                         : setting->type == SETTINGS_ADDRESS || setting->type == SETTINGS_PREFIX ? "es"
+                                                                                                 : "s";
     fprintf(out, "| `%s` | %s%s%s | ", settings_leaf(setting), form, type_word(setting), plural);
     if (setting->flags & SETTINGS_REQUIRED) {
         fputs("*required*", out);

@@ -1,8 +1,8 @@
 /*
  * The one table of all settings: path, type, range, default, text. Reading, checking, `show settings` and
  * docs/settings.md are made from it. Constant; any thread. The rules between settings are in
- * settings_check.c and settings_check_health.c. The lines of the health and migration sections:
- * settings_table_health.h, settings_table_migration.h.
+ * settings_check.c and its neighbours. The lines of the health and migration sections and of what stands
+ * between a client and a service: settings_table_health.h, settings_table_migration.h, settings_table_edge.h.
  */
 #include "core/settings_internal.h"
 #include "core/units.h"
@@ -37,6 +37,7 @@ static const char *const balance_words[] = {"round-robin",       "weighted", "le
 static const char *const health_words[] = {"none",  "tcp",        "send-expect", "http", "tls",
                                            "redis", "postgresql", "mysql",       "smtp", "ldap",
                                            "exec",  "agent",      NULL};
+static const char *const proxy_accept_words[] = {"off", "optional", "required", NULL};
 static const char *const initial_words[] = {"auto", "up", "down", NULL};
 static const char *const redis_words[] = {"any", "master", "replica", NULL};
 static const char *const postgresql_words[] = {"any", "read-write", "standby", NULL};
@@ -308,6 +309,7 @@ static const struct setting list[] = {
      .fallback = "1m",
      .text = "The same once one side has said that it will send no more."},
 
+#include "core/settings_table_edge.h"
     {.path = "services.groups",
      .type = SETTINGS_LIST,
      .flags = SETTINGS_REQUIRED,

@@ -4,6 +4,7 @@
  * thread. Which type of libconfig a setting may have in a file is settings_read.c's business.
  */
 #include "core/addr.h"
+#include "core/prefixes.h"
 #include "core/settings_internal.h"
 #include "core/units.h"
 
@@ -55,6 +56,8 @@ const char *settings_type_describe(const struct setting *setting)
         return "an address such as \"10.0.0.11:8080\", \"[2001:db8::1]:8080\", "
                "\"db.example:5432\" "
                "or \"unix:/run/app.sock\"";
+    case SETTINGS_PREFIX:
+        return "a prefix such as \"10.0.0.0/8\" or \"2001:db8::/32\", or \"@FILE\" for one a line";
     case SETTINGS_SECTION:
         return "a section: { ... }";
     case SETTINGS_LIST:
@@ -323,6 +326,17 @@ static int make_address(const char *text, const char *base_dir, char **out, stru
     return *out ? ERR_OK : ERR_NOMEM;
 }
 
+static int make_prefix(const char *text, const char *base_dir, char **out, struct settings_why *why)
+{
+    struct prefix prefix;
+    struct err_text err = {""};
+    if (text[0] != '@' && prefix_parse(text, &prefix, &err) != ERR_OK) {
+        return refuse(why, "%s", err.text);
+    }
+    *out = text[0] == '@' ? make_absolute("@", base_dir, text + 1) : strdup(text);
+    return *out ? ERR_OK : ERR_NOMEM;
+}
+
 int settings_text_make(const struct setting *setting, const char *text, const char *base_dir, char **out,
                        struct settings_why *why)
 {
@@ -348,6 +362,8 @@ int settings_text_make(const struct setting *setting, const char *text, const ch
     char *made = NULL;
     if (setting->type == SETTINGS_ADDRESS) {
         rc = make_address(text, base_dir, &made, why);
+    } else if (setting->type == SETTINGS_PREFIX) {
+        rc = make_prefix(text, base_dir, &made, why);
     } else {
         made = setting->type == SETTINGS_PATH ? make_absolute("", base_dir, text) : strdup(text);
         rc = made ? ERR_OK : ERR_NOMEM;

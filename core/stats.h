@@ -26,6 +26,7 @@
     X(DRAINED, "drained", "closed at the end of a drain")                                                    \
     X(KILLED, "killed", "closed by an operator")                                                             \
     X(LIMIT, "limit", "refused by a limit")                                                                  \
+    X(PROXY_HEADER, "proxy-header", "no valid PROXY header in time, or from somebody who may not send one")  \
     X(NO_BACKEND, "no-backend", "no backend was usable")                                                     \
     X(SHUTDOWN, "shutdown", "closed because the program stops")                                              \
     X(INTERNAL, "internal", "memory or descriptors ran out, or an own fault")

@@ -182,7 +182,8 @@ static int create_listeners(struct app *app, struct app_service *service, struct
                                             .timeouts = {.connect_us = config->timeouts.connect_us,
                                                          .idle_us = config->timeouts.idle_us,
                                                          .half_close_us = config->timeouts.half_close_us},
-                                            .retries = config->retries};
+                                            .retries = config->retries,
+                                            .config = config};
     int rc = proxy_service_create(app->proxy, &spec, &service->proxy, err);
     return rc != 0 ? advise_listen(config->name, rc, err) : 0;
 }

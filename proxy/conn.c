@@ -1,7 +1,7 @@
 /*
  * Answers for a connection as a whole: its memory, its states and their deadlines, and what runs when an
- * event, a deadline or a second look arrives. Runs on the connection's worker. Connecting is in connect.c,
- * bytes in relay.c, the end in close.c.
+ * event, a deadline or a second look arrives. Runs on the connection's worker. What comes before a backend is
+ * picked is in arrival.c, connecting in connect.c, bytes in relay.c, the end in close.c.
  */
 #include "core/clock.h"
 #include "core/log.h"
@@ -87,9 +87,16 @@ int conn_accept(struct service_worker *home, int fd, const struct addr *peer)
     uint64_t now_us = clock_mono_us();
     conn->accepted_us = now_us;
     conn->moved_us = now_us;
-    conn_enter(conn, CONN_PICK, now_us);
-    connect_next(conn, now_us);
+    arrival_begin(conn, now_us);
     return 0;
+}
+
+bool conn_listen_to_client(struct conn *conn)
+{
+    struct stream *client = &conn->stream[CONN_CLIENT];
+    struct event_base *base = worker_base(conn->home->shared->worker);
+    return client->registered ||
+           stream_open(client, base, client->fd, client->is_unix, true, conn_on_client, conn) == 0;
 }
 
 void conn_enter(struct conn *conn, enum conn_state state, uint64_t now_us)
@@ -152,12 +159,16 @@ static void on_event(struct conn *conn, enum conn_side side, short what)
     assert(conn->magic == CONN_MAGIC);
     worker_note_activity(conn->home->shared->worker);
     uint64_t now_us = clock_mono_us();
-    if (conn->state == CONN_CONNECTING) {
+    if (conn->state == CONN_CONNECTING && side == CONN_BACKEND) {
         connect_on_event(conn, what, now_us);
         return;
     }
     stream_note(&conn->stream[side], what);
-    conn_run(conn, now_us);
+    if (conn->state == CONN_PROXY_HEADER) {
+        arrival_go_on(conn, now_us);
+    } else if (conn->state != CONN_PICK && conn->state != CONN_CONNECTING) {
+        conn_run(conn, now_us); /* before that, a client waits in the kernel for its backend */
+    }
 }
 
 void conn_on_client(evutil_socket_t fd, short what, void *context)
@@ -181,6 +192,10 @@ uint64_t conn_on_deadline(struct deadline *deadline, uint64_t now_us, void *cont
     assert(conn->magic == CONN_MAGIC);
     if (state == CONN_CONNECTING) {
         connect_on_timeout(conn, now_us);
+        return 0;
+    }
+    if (state == CONN_PROXY_HEADER) {
+        arrival_on_timeout(conn, now_us);
         return 0;
     }
     uint64_t due_us = conn->moved_us + conn->home->service->length_us[conn_state_deadline(state)];

@@ -2,8 +2,10 @@
  * The life of a connection as one table: states, allowed successors, the deadline of each state. Pure; any
  * thread.
  *
- *     ACCEPTED → PICK ⇄ CONNECTING → RELAY → HALF_CLOSED → CLOSED
- *                                      └───────┴→ FLUSHING → CLOSED      (every state may go to CLOSED)
+ *     ACCEPTED → [PROXY_HEADER] → PICK ⇄ CONNECTING → RELAY → HALF_CLOSED → CLOSED
+ *                                                       └───────┴→ FLUSHING → CLOSED
+ *
+ * Every state may go to CLOSED.
  */
 #ifndef PROXY_CONN_STATE_H
 #define PROXY_CONN_STATE_H
@@ -12,7 +14,8 @@
 
 /* X(NAME, "name", successors without CLOSED, deadline) */
 #define CONN_STATES(X)                                                                                       \
-    X(ACCEPTED, "accepted", CONN_BIT(PICK), NONE)                                                            \
+    X(ACCEPTED, "accepted", CONN_BIT(PROXY_HEADER) | CONN_BIT(PICK), NONE)                                   \
+    X(PROXY_HEADER, "proxy-header", CONN_BIT(PICK), PROXY_HEADER)                                            \
     X(PICK, "pick", CONN_BIT(CONNECTING) | CONN_BIT(RELAY), NONE)                                            \
     X(CONNECTING, "connecting", CONN_BIT(PICK) | CONN_BIT(RELAY), CONNECT)                                   \
     X(RELAY, "relay", CONN_BIT(HALF_CLOSED) | CONN_BIT(FLUSHING), IDLE)                                      \
@@ -30,11 +33,12 @@ enum conn_state {
 /* Which of a service's timeouts bounds the stay in a state. */
 enum conn_deadline {
     CONN_DEADLINE_NONE,
+    CONN_DEADLINE_PROXY_HEADER,
     CONN_DEADLINE_CONNECT,
     CONN_DEADLINE_IDLE,
-    CONN_DEADLINE_HALF_CLOSE
+    CONN_DEADLINE_HALF_CLOSE,
+    CONN_DEADLINE_COUNT
 };
-#define CONN_DEADLINE_COUNT 4
 
 const char *conn_state_name(enum conn_state state);
 bool conn_state_may_follow(enum conn_state from, enum conn_state to);

@@ -81,8 +81,7 @@ static void connect_done(struct conn *conn, uint64_t now_us)
     conn->turn_us = now_us;
     conn->moved_us = now_us;
     conn_enter(conn, CONN_RELAY, now_us);
-    if (stream_open(client, worker_base(home->shared->worker), client->fd, client->is_unix, true,
-                    conn_on_client, conn) != 0) {
+    if (!conn_listen_to_client(conn)) {
         close_now(conn, STATS_CLOSE_INTERNAL, now_us);
         return;
     }

@@ -34,6 +34,8 @@ struct proxy_service_spec {
     size_t listen_len;
     struct proxy_timeouts timeouts;
     uint32_t retries;
+    const struct config_service *config; /* borrowed for the call: what stands between the service and its
+                                            clients. NULL: nothing */
 };
 
 /* Raises the soft descriptor limit to the hard one and derives the connection limit from it (see

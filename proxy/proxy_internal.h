@@ -16,6 +16,7 @@
 #include "core/deadline.h"
 #include "core/list.h"
 #include "core/mailbox.h"
+#include "core/prefixes.h"
 #include "core/stats.h"
 #include "core/worker.h"
 #include "proxy/conn_state.h"
@@ -115,6 +116,10 @@ struct proxy_service {
     size_t listen_len;
     uint64_t length_us[CONN_DEADLINE_COUNT]; /* CLOCK_NEVER: none */
     uint32_t retries;
+    struct {
+        enum config_proxy_accept accept;
+        struct prefixes *from; /* owned */
+    } proxy_header;
     _Atomic unsigned listening; /* workers that still hold listeners; the last one closes Unix paths */
     _Atomic unsigned alive;     /* workers that still hold anything of it; 0: the workers have ended */
     _Atomic unsigned unfreed;   /* workers that have not yet seen a destroy; the last one frees */
@@ -172,6 +177,8 @@ void visit_skip(struct service_worker *home, const struct conn *conn);
 int conn_accept(struct service_worker *home, int fd, const struct addr *peer);
 /* The one place where a state changes: checks the edge, arms the deadline. */
 void conn_enter(struct conn *conn, enum conn_state state, uint64_t now_us);
+/* Registers the client's socket with the loop, unless that was done. False without memory. */
+bool conn_listen_to_client(struct conn *conn);
 /* Moves what can be moved, then ends what has ended. May close the connection. */
 void conn_run(struct conn *conn, uint64_t now_us);
 void conn_on_client(evutil_socket_t fd, short what, void *context);
@@ -180,6 +187,19 @@ deadline_fn conn_on_deadline, conn_on_look;
 /* Memory of a connection goes back to the worker's pool; all of the pool is freed. */
 void conn_recycle(struct proxy_worker *shared, struct conn *conn);
 void conn_pool_clear(struct proxy_worker *shared);
+
+/* ---- arrival.c: from accepted to known */
+
+/* Goes through what comes before a backend is picked, as far as it gets, then picks. May close. */
+void arrival_begin(struct conn *conn, uint64_t now_us);
+/* PROXY_HEADER: the client's socket has news; or the time is over. */
+void arrival_go_on(struct conn *conn, uint64_t now_us);
+void arrival_on_timeout(struct conn *conn, uint64_t now_us);
+/* Takes from config (borrowed for the call) what this needs; arrival_release gives it back, also after a
+ * failure. Errors: those of prefixes_load. */
+MUST_CHECK int arrival_configure(struct proxy_service *service, const struct config_service *config,
+                                 struct err_text *err);
+void arrival_release(struct proxy_service *service);
 
 /* ---- connect.c */
 

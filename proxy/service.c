@@ -16,6 +16,7 @@ static void service_free(struct proxy_service *service)
     for (unsigned w = 0; service->per_worker != NULL && w < service->proxy->workers; w++) {
         free(service->per_worker[w]);
     }
+    arrival_release(service);
     free(service->per_worker);
     free(service->unix_fd);
     free(service->listen);
@@ -158,6 +159,7 @@ static struct proxy_service *service_alloc(struct proxy *proxy, const struct pro
     }
     const struct proxy_timeouts *t = &spec->timeouts;
     service->length_us[CONN_DEADLINE_NONE] = CLOCK_NEVER;
+    service->length_us[CONN_DEADLINE_PROXY_HEADER] = CLOCK_NEVER;
     service->length_us[CONN_DEADLINE_CONNECT] = t->connect_us;
     service->length_us[CONN_DEADLINE_IDLE] = t->idle_us;
     /* Half closed is bounded by the idle timeout too. */
@@ -173,7 +175,7 @@ int proxy_service_create(struct proxy *proxy, const struct proxy_service_spec *s
     if (service == NULL) {
         return err_set(err, ERR_NOMEM, "service %s: out of memory", spec->name);
     }
-    int code = 0;
+    int code = spec->config != NULL ? arrival_configure(service, spec->config, err) : 0;
     for (unsigned w = 0; code == 0 && w < proxy->workers; w++) {
         code = home_create(service, w, err);
     }

@@ -24,3 +24,5 @@ target_compile_definitions(test_config_hostile PRIVATE SOURCE_DIR="${PROJECT_SOU
 target_link_options(test_config_hostile PRIVATE
   LINKER:--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=strndup,--wrap=vasprintf,--wrap=asprintf
   LINKER:--wrap=open_memstream)
+unit_test(proxy_protocol core shunt_core)
+unit_test(prefixes core shunt_core)

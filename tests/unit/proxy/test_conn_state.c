@@ -19,7 +19,8 @@ static const struct edge edges[] = {
     {CONN_CONNECTING, CONN_PICK},    {CONN_CONNECTING, CONN_RELAY},     {CONN_RELAY, CONN_HALF_CLOSED},
     {CONN_RELAY, CONN_FLUSHING},     {CONN_HALF_CLOSED, CONN_FLUSHING}, {CONN_ACCEPTED, CONN_CLOSED},
     {CONN_PICK, CONN_CLOSED},        {CONN_CONNECTING, CONN_CLOSED},    {CONN_RELAY, CONN_CLOSED},
-    {CONN_HALF_CLOSED, CONN_CLOSED}, {CONN_FLUSHING, CONN_CLOSED},
+    {CONN_HALF_CLOSED, CONN_CLOSED}, {CONN_FLUSHING, CONN_CLOSED},      {CONN_ACCEPTED, CONN_PROXY_HEADER},
+    {CONN_PROXY_HEADER, CONN_PICK},  {CONN_PROXY_HEADER, CONN_CLOSED},
 };
 
 static void test_every_edge(void **state)
@@ -39,6 +40,7 @@ static void test_every_edge(void **state)
 static void test_deadlines(void **state)
 {
     (void)state;
+    assert_int_equal(conn_state_deadline(CONN_PROXY_HEADER), CONN_DEADLINE_PROXY_HEADER);
     assert_int_equal(conn_state_deadline(CONN_PICK), CONN_DEADLINE_NONE);
     assert_int_equal(conn_state_deadline(CONN_CONNECTING), CONN_DEADLINE_CONNECT);
     assert_int_equal(conn_state_deadline(CONN_RELAY), CONN_DEADLINE_IDLE);
