@@ -283,7 +283,8 @@ static int gather(struct gathered *all, const char *text, struct err_text *err)
 {
     if (all->len == all->room) {
         size_t room = all->room > 0 ? all->room * 2 : 16;
-        struct prefix *list = room <= 2 * PREFIXES_MAX ? realloc(all->list, room * sizeof(*list)) : NULL;
+        struct prefix *list =
+            room <= (size_t)2 * PREFIXES_MAX ? realloc(all->list, room * sizeof(*list)) : NULL;
         if (list == NULL) {
             return err_set(err, ERR_NOMEM, "out of memory for more than %zu prefixes", all->len);
         }
