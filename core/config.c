@@ -166,8 +166,18 @@ int config_load_text(const char *text, const char *base_dir, struct config **out
     return load_new(NULL, text, base_dir, out, errors);
 }
 
+struct config *config_share(struct config *config)
+{
+    config->sharers++;
+    return config;
+}
+
 void config_free(struct config *config)
 {
+    if (config && config->sharers > 0) {
+        config->sharers--;
+        return;
+    }
     if (!config) {
         return;
     }

@@ -265,6 +265,7 @@ struct config_service {
 };
 
 struct config {
+    unsigned sharers; /* who called config_share and not yet config_free */
     char *path;       /* of the file, absolute; NULL when loaded from text */
     uint32_t workers; /* 0: one per CPU */
     uint64_t spin_us; /* 0: never look before sleeping */
@@ -317,6 +318,9 @@ MUST_CHECK int config_load(const char *path, struct config **out, struct config_
 MUST_CHECK int config_load_text(const char *text, const char *base_dir, struct config **out,
                                 struct config_errors *errors);
 /* NULL is allowed. (Not "destroy": libconfig, which is linked in, has a function of that name.) */
+/* With config_share one configuration has several owners: each calls config_free, the last one frees. Control
+ * thread. Returns config. */
+struct config *config_share(struct config *config);
 void config_free(struct config *config);
 void config_errors_clear(struct config_errors *errors);
 /* Writes the findings as operators see them: "PATH:LINE: TEXT" and the source line below. Returns the text

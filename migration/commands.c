@@ -29,7 +29,7 @@ static int refuse(const struct migration *m, const struct machine_input *input, 
     if (group != ROUTING_NONE) {
         narrate_down(m, group, down, sizeof(down));
     }
-    return machine_refuse(&m->machine, &m->rules, input, &names, err);
+    return machine_refuse(&m->machine, &m->setup.rules, input, &names, err);
 }
 
 static int command(struct migration *m, struct machine_input *input, const struct migration_asker *who,
@@ -110,7 +110,7 @@ static bool may_start(const struct migration *m, struct machine_input *input)
 
     input->now_us = m->clock_us(m->clock_context);
     input->usable = routing_usable(m->options.routing, input->target);
-    return machine_handle(&m->machine, &m->rules, input, &change) == 0;
+    return machine_handle(&m->machine, &m->setup.rules, input, &change) == 0;
 }
 
 static int start_looked_over(struct migration *m, struct machine_input *input, bool force,
@@ -143,6 +143,7 @@ int migration_start(struct migration *m, const char *target, uint32_t from_share
     const char *service = m->options.config->name;
     struct machine_input input = {.event = MACHINE_START, .share_bp = from_share_bp};
 
+    setup_renew(m, true);
     if (target != NULL) {
         input.target = routing_find_group(m->options.routing, target);
         if (input.target == ROUTING_NONE) {
@@ -170,6 +171,7 @@ int migration_share(struct migration *m, uint32_t share_bp, const struct migrati
 {
     struct machine_input input = {.event = MACHINE_SHARE, .share_bp = share_bp, .target = group_meant(m)};
 
+    setup_renew(m, true);
     if (share_bp > UNITS_BP_FULL) {
         return err_set(err, ERR_RANGE, "a share is 0%% to 100%%");
     }
@@ -224,22 +226,22 @@ static void read_times(const struct migration *m, uint64_t now_us, struct migrat
 {
     const struct machine *s = &m->machine;
     uint64_t served = machine_served_us(s, now_us);
-    uint32_t last = plan_steps(m->plan);
+    uint32_t last = plan_steps(m->setup.plan);
 
     out->step_left_us = CLOCK_NEVER;
     out->eta_us = CLOCK_NEVER;
     if (s->phase == MIGRATION_RAMPING) {
-        uint64_t hold = plan_hold_us(m->plan, s->step);
+        uint64_t hold = plan_hold_us(m->setup.plan, s->step);
 
-        if (!s->held && !s->detached && !machine_wants_samples(s, &m->rules, m->samples) &&
+        if (!s->held && !s->detached && !machine_wants_samples(s, &m->setup.rules, m->samples) &&
             !(served >= hold && judge_waits(m))) {
             uint64_t open_us = waits_open_us(m);
 
             out->step_left_us = served < hold ? hold - served : 0;
             out->step_left_us = open_us > out->step_left_us ? open_us : out->step_left_us;
         }
-        if (plan_share_bp(m->plan, last) == UNITS_BP_FULL || s->share_bp == UNITS_BP_FULL) {
-            out->eta_us = plan_left_us(m->plan, s->step, served);
+        if (plan_share_bp(m->setup.plan, last) == UNITS_BP_FULL || s->share_bp == UNITS_BP_FULL) {
+            out->eta_us = plan_left_us(m->setup.plan, s->step, served);
         }
     } else if (s->phase == MIGRATION_DRAINING) {
         out->eta_us = s->held ? CLOCK_NEVER : drain_left_us(m, now_us);
@@ -262,7 +264,7 @@ void migration_read(const struct migration *m, struct migration_status *out)
                                          s->phase == MIGRATION_IDLE ? migration_default_target(m) : s->target,
                                      .share_bp = s->share_bp,
                                      .step = s->step,
-                                     .steps = plan_steps(m->plan),
+                                     .steps = plan_steps(m->setup.plan),
                                      .detached = s->detached};
     narrate_id(m, s, out->id, sizeof(out->id));
     narrate_reason(m, now_us, out->reason, sizeof(out->reason));

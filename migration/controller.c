@@ -136,7 +136,7 @@ static void detach(struct migration *m, uint64_t now_us)
     struct machine_change change;
     char text[256];
 
-    if (machine_handle(&m->machine, &m->rules, &input, &change) != 0) {
+    if (machine_handle(&m->machine, &m->setup.rules, &input, &change) != 0) {
         return;
     }
     m->machine = change.next;
@@ -185,11 +185,11 @@ int migration_perform(struct migration *m, struct machine_input *input, const st
     int rc;
 
     input->now_us = m->clock_us(m->clock_context);
-    rc = machine_handle(&m->machine, &m->rules, input, &change);
+    rc = machine_handle(&m->machine, &m->setup.rules, input, &change);
     if (rc != 0 || change.order == MACHINE_NOTHING) {
         return rc;
     }
-    own = own_reason(&before, &change.next, &m->rules, input->event);
+    own = own_reason(&before, &change.next, &m->setup.rules, input->event);
     if (own != NULL) {
         cause = (struct migration_asker){.actor = who->actor, .reason = own};
     } else if (machine_event_is_operator(input->event) || is_of_gate(input->event)) {
@@ -219,14 +219,11 @@ int migration_perform(struct migration *m, struct machine_input *input, const st
 /* How long the health checks of the target need to find it down. */
 static uint64_t settle_us(const struct migration *m)
 {
-    const struct config_health *health;
+    const struct config_group *group = migration_group_config(m, m->machine.target);
 
-    if (m->machine.target >= m->options.config->groups_len) {
-        return 0;
-    }
-    health = &m->options.config->groups[m->machine.target].health;
-    return health->type == CONFIG_HEALTH_NONE ? 0
-                                              : health->interval_us * (health->fall + 1) + health->timeout_us;
+    return group == NULL || group->health.type == CONFIG_HEALTH_NONE
+               ? 0
+               : group->health.interval_us * (group->health.fall + 1) + group->health.timeout_us;
 }
 
 /* After a restart no connection is open, so a drain would be over before the first check of the target:
@@ -282,7 +279,7 @@ static void write_progress(struct migration *m)
     if (state.phase != MIGRATION_RAMPING && state.phase != MIGRATION_DRAINING) {
         return;
     }
-    every_us = machine_hold_us(&state, &m->rules) / MIGRATION_PROGRESS_PARTS;
+    every_us = machine_hold_us(&state, &m->setup.rules) / MIGRATION_PROGRESS_PARTS;
     every_us = every_us < MIGRATION_PROGRESS_MIN_US ? MIGRATION_PROGRESS_MIN_US : every_us;
     if (state.detached || now_us - m->progress_us < every_us) {
         return;
@@ -332,7 +329,7 @@ void migration_turn(struct migration *m)
     }
     for (int changes = 0; changes < TURN_CHANGES_MAX; changes++) {
         struct machine_sight sight = look(m);
-        struct machine_input input = {.event = machine_due(&m->machine, &m->rules, &sight),
+        struct machine_input input = {.event = machine_due(&m->machine, &m->setup.rules, &sight),
                                       .usable = sight.usable,
                                       .waited = m->held_up || m->hook_held};
 
@@ -344,13 +341,14 @@ void migration_turn(struct migration *m)
     }
     drain_turn(m);
     write_progress(m);
+    setup_renew(m, false);
     migration_arm(m);
 }
 
 uint64_t migration_wake_us(const struct migration *m)
 {
     uint64_t now_us = m->clock_us(m->clock_context);
-    uint64_t wake = machine_wake_us(&m->machine, &m->rules);
+    uint64_t wake = machine_wake_us(&m->machine, &m->setup.rules);
     uint64_t closing;
 
     if ((machine_is_open(&m->machine) || m->unpublished) && wake > now_us + MIGRATION_POLL_US) {
@@ -396,7 +394,7 @@ static void pause_after_restart(struct migration *m)
     struct machine_input input = {.event = MACHINE_PAUSE};
     struct err_text err;
 
-    if (m->options.config->migration.restart == CONFIG_RESTART_PAUSE &&
+    if (m->setup.config->migration.restart == CONFIG_RESTART_PAUSE &&
         (m->machine.phase == MIGRATION_RAMPING || m->machine.phase == MIGRATION_DRAINING)) {
         (void)(migration_perform(m, &input, &asker, &err) == 0);
     }
@@ -425,19 +423,6 @@ static void restart(struct migration *m)
     }
 }
 
-static void read_rules(struct migration *m)
-{
-    const struct config_migration *config = &m->options.config->migration;
-    bool gradual = config->rollback.shape == CONFIG_BACK_LINEAR;
-
-    m->rules = (struct machine_rules){.plan = m->plan,
-                                      .drain_us = config->drain.timeout_us,
-                                      .back_us = gradual ? config->rollback.over_us : 0,
-                                      .back_drain_us = config->rollback.timeout_us,
-                                      .commit_asks = hooks_has(m->hooks, CONFIG_HOOK_BEFORE_COMMIT),
-                                      .commit_manual = config->commit == CONFIG_COMMIT_MANUAL};
-}
-
 int migration_create_with_clock(const struct migration_options *options, uint64_t (*clock_us)(void *context),
                                 void *clock_context, struct migration **out, struct err_text *err)
 {
@@ -452,27 +437,15 @@ int migration_create_with_clock(const struct migration_options *options, uint64_
     m->clock_context = clock_context;
     m->progress_us = clock_us(clock_context);
     m->wall_us = real_wall_us;
-    rc = plan_compile(&options->config->migration, &m->plan, err);
-    if (rc == 0) {
-        rc = waits_create(m, err);
-    }
+    rc = setup_create(m, options->config, options->whole, &m->setup, err);
     if (rc == 0 && options->base != NULL) {
         m->timer = event_new(options->base, -1, 0, on_timer, m);
-        rc = m->timer == NULL
-                 ? err_set(err, ERR_NOMEM, "no memory for the migration of %s", options->config->name)
-                 : 0;
-    }
-    if (rc == 0 && (hooked_create(m) != 0 || (options->base != NULL && rate_begin(m) != 0))) {
-        rc = err_set(err, ERR_NOMEM, "no memory for the migration of %s", options->config->name);
+        if (m->timer == NULL || rate_begin(m) != 0) {
+            rc = err_set(err, ERR_NOMEM, "no memory for the migration of %s", options->config->name);
+        }
     }
     if (rc != 0) {
-        migration_destroy(m);
-        return rc;
-    }
-    read_rules(m);
-    rc = judge_create(m, err);
-    if (rc != 0) {
-        migration_destroy(m);
+        migration_abandon(m);
         return rc;
     }
     random_seed(&m->random, clock_us(clock_context));
@@ -511,11 +484,8 @@ void migration_abandon(struct migration *m)
         event_free(m->timer);
     }
     rate_end(m);
-    hooks_destroy(m->hooks);
-    webhooks_destroy(m->webhooks);
-    plan_destroy(m->plan);
-    zone_destroy(m->zone);
-    gate_destroy(m->gate);
+    setup_destroy(m->next);
+    setup_clear(&m->setup);
     free(m);
 }
 

@@ -14,7 +14,7 @@ enum closing { CLOSE_NONE, CLOSE_IDLE, CLOSE_ANY };
 
 static enum closing closing_now(const struct migration *m)
 {
-    const struct config_migration *config = &m->options.config->migration;
+    const struct config_migration *config = &m->setup.config->migration;
     const struct machine *s = &m->machine;
 
     if (s->phase == MIGRATION_DRAINING && !s->held) {
@@ -37,7 +37,7 @@ bool drain_is_closing(const struct migration *m)
 
 void drain_turn(struct migration *m)
 {
-    const struct config_migration *config = &m->options.config->migration;
+    const struct config_migration *config = &m->setup.config->migration;
     struct pace_rules rules = {.rate = config->drain.close_rate, .jitter_bp = config->drain.jitter_bp};
     enum closing closing = closing_now(m);
     uint32_t group = machine_leaving(&m->machine);
@@ -65,14 +65,14 @@ uint64_t drain_wake_us(const struct migration *m, uint64_t now_us)
 
 uint64_t drain_left_us(const struct migration *m, uint64_t now_us)
 {
-    const struct config_migration *config = &m->options.config->migration;
+    const struct config_migration *config = &m->setup.config->migration;
     uint32_t group = machine_leaving(&m->machine);
     uint64_t open = group == ROUTING_NONE ? 0 : routing_open(m->options.routing, group);
     uint64_t served = machine_served_us(&m->machine, now_us);
-    uint64_t hold = machine_hold_us(&m->machine, &m->rules);
+    uint64_t hold = machine_hold_us(&m->machine, &m->setup.rules);
 
     if (m->machine.phase == MIGRATION_ROLLING_BACK && m->machine.share_bp > 0) {
-        return served < m->rules.back_us ? m->rules.back_us - served : 0;
+        return served < m->setup.rules.back_us ? m->setup.rules.back_us - served : 0;
     }
     if (drain_is_closing(m)) {
         return config->drain.close_rate == 0 ? 0 : open * CLOCK_US_PER_S / config->drain.close_rate;

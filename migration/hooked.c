@@ -25,25 +25,27 @@ static void on_failed(void *context, const char *words)
                "%s", words);
 }
 
-int hooked_create(struct migration *m)
+int hooked_create(struct migration *m, struct setup *setup)
 {
-    struct hooks_options options = {.base = m->options.base,
-                                    .config = &m->options.config->migration,
-                                    .woken = on_woken,
-                                    .failed = on_failed,
-                                    .context = m};
-
+    const struct config_migration *config = &setup->config->migration;
+    struct hooks_options options = {
+        .base = m->options.base, .config = config, .woken = on_woken, .failed = on_failed, .context = m};
     struct webhooks_options web = {
-        .base = m->options.base, .config = options.config, .failed = on_failed, .context = m};
+        .base = m->options.base, .config = config, .failed = on_failed, .context = m};
     int rc = 0;
 
-    if (m->options.base != NULL && options.config->hooks_len > 0) {
-        rc = hooks_create(&options, &m->hooks);
+    if (m->options.base != NULL && config->hooks_len > 0) {
+        rc = hooks_create(&options, &setup->hooks);
     }
-    if (rc == 0 && m->options.base != NULL && options.config->webhooks_len > 0) {
-        rc = webhooks_create(&web, &m->webhooks);
+    if (rc == 0 && m->options.base != NULL && config->webhooks_len > 0) {
+        rc = webhooks_create(&web, &setup->webhooks);
     }
     return rc;
+}
+
+bool hooked_idle(const struct setup *setup)
+{
+    return hooks_idle(setup->hooks) && webhooks_idle(setup->webhooks);
 }
 
 /* What a hook gets on its standard input; owned by the caller. next: the step that is asked about, 0: none.
@@ -66,7 +68,7 @@ static json_t *data_of(const struct migration *m, enum config_hook_event event, 
                      (json_int_t)status.steps, "actor", record_text(actor), "reason", record_text(reason));
     if (data != NULL && next != 0) {
         (void)json_object_set_new(data, "next_step", json_integer(next));
-        (void)json_object_set_new(data, "next_share_bp", json_integer(plan_share_bp(m->plan, next)));
+        (void)json_object_set_new(data, "next_share_bp", json_integer(plan_share_bp(m->setup.plan, next)));
     }
     return data;
 }
@@ -84,7 +86,7 @@ static void tell_web(struct migration *m, enum config_hook_event event, const ch
 
     snprintf(line, sizeof(line), "%s %s: %s%s%s%s", m->options.config->name, id, text,
              reason[0] != '\0' ? " (" : "", reason, reason[0] != '\0' ? ")" : "");
-    webhooks_tell(m->webhooks, &what);
+    webhooks_tell(m->setup.webhooks, &what);
 }
 
 static void tell(struct migration *m, enum config_hook_event event, const struct migration_asker *who,
@@ -108,10 +110,10 @@ static void tell(struct migration *m, enum config_hook_event event, const struct
     }
     units_format_share(m->machine.share_bp, share, sizeof(share));
     narrate_id(m, &m->machine, id, sizeof(id));
-    if (m->hooks != NULL) {
-        hooks_tell(m->hooks, event, &context);
+    if (m->setup.hooks != NULL) {
+        hooks_tell(m->setup.hooks, event, &context);
     }
-    if (m->webhooks != NULL) {
+    if (m->setup.webhooks != NULL) {
         tell_web(m, event, id, reason, text, data);
     }
     json_decref(data);
@@ -122,7 +124,7 @@ void hooked_tell(struct migration *m, const struct machine *before, enum machine
 {
     const struct machine *after = &m->machine;
 
-    if ((m->hooks == NULL && m->webhooks == NULL) || event == MACHINE_RESTART) {
+    if ((m->setup.hooks == NULL && m->setup.webhooks == NULL) || event == MACHINE_RESTART) {
         return;
     }
     if (after->number != before->number) {
@@ -150,16 +152,17 @@ static bool is_asked(const struct migration *m, enum machine_event event, enum c
     const struct machine *s = &m->machine;
 
     *next = 0;
-    if (event == MACHINE_STEP_DUE && !machine_is_manual(s, &m->rules) && s->step < plan_steps(m->plan)) {
+    if (event == MACHINE_STEP_DUE && !machine_is_manual(s, &m->setup.rules) &&
+        s->step < plan_steps(m->setup.plan)) {
         *as = CONFIG_HOOK_BEFORE_STEP;
         *next = s->step + 1;
     } else if (event == MACHINE_COMMIT_DUE || (event == MACHINE_DRAINED && s->phase == MIGRATION_DRAINING &&
-                                               (!m->rules.commit_manual || s->commit_given))) {
+                                               (!m->setup.rules.commit_manual || s->commit_given))) {
         *as = CONFIG_HOOK_BEFORE_COMMIT;
     } else {
         return false;
     }
-    return hooks_has(m->hooks, *as);
+    return hooks_has(m->setup.hooks, *as);
 }
 
 static enum hooks_answer ask(struct migration *m, enum config_hook_event as, uint32_t next,
@@ -178,9 +181,10 @@ static enum hooks_answer ask(struct migration *m, enum config_hook_event as, uin
                                     .step = next != 0 ? next : m->machine.step,
                                     .data = data};
 
-    units_format_share(next != 0 ? plan_share_bp(m->plan, next) : m->machine.share_bp, share, sizeof(share));
+    units_format_share(next != 0 ? plan_share_bp(m->setup.plan, next) : m->machine.share_bp, share,
+                       sizeof(share));
     narrate_id(m, &m->machine, id, sizeof(id));
-    answer = hooks_ask(m->hooks, as, key, &context, words);
+    answer = hooks_ask(m->setup.hooks, as, key, &context, words);
     json_decref(data);
     return answer;
 }
@@ -199,7 +203,7 @@ static void take_refusal(struct migration *m, const char *words)
             migration_note(m, &hook_asker, text);
         }
     } else if (now_us >= m->hook_retry_us) {
-        hooks_drop(m->hooks); /* the next turn asks anew */
+        hooks_drop(m->setup.hooks); /* the next turn asks anew */
         m->hook_retry_us = 0;
     }
 }
@@ -211,11 +215,11 @@ bool hooked_allows(struct migration *m, enum machine_event event)
     uint32_t next;
 
     m->hook_held = false;
-    if (m->hooks == NULL) {
+    if (m->setup.hooks == NULL) {
         return true;
     }
     if (!is_asked(m, event, &as, &next)) {
-        hooks_drop(m->hooks);
+        hooks_drop(m->setup.hooks);
         m->hook_retry_us = 0;
         m->hook_words[0] = '\0';
         return true;
@@ -239,7 +243,7 @@ bool hooked_allows(struct migration *m, enum machine_event event)
 bool hooked_waits(const struct migration *m)
 {
     const char *words;
-    enum hooks_answer answer = m->hooks == NULL ? HOOKS_NONE : hooks_answer(m->hooks, &words);
+    enum hooks_answer answer = m->setup.hooks == NULL ? HOOKS_NONE : hooks_answer(m->setup.hooks, &words);
 
     return answer == HOOKS_ASKING || answer == HOOKS_REFUSED;
 }
@@ -250,7 +254,7 @@ void hooked_narrate(const struct migration *m, char *out, size_t out_size)
     const char *words = "";
     char left[32];
 
-    if (hooks_answer(m->hooks, &words) == HOOKS_ASKING) {
+    if (hooks_answer(m->setup.hooks, &words) == HOOKS_ASKING) {
         snprintf(out, out_size, "asking the hooks before the %s", ramps ? "next step" : "commit");
         return;
     }

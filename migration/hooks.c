@@ -129,6 +129,9 @@ static void on_told(void *context, const struct process_result *result)
     hooks->first = (hooks->first + 1) % QUEUE_MAX;
     hooks->waiting--;
     tell_next(hooks);
+    if (hooks->waiting == 0) {
+        hooks->options.woken(hooks->options.context);
+    }
 }
 
 static void tell_next(struct hooks *hooks)
@@ -210,6 +213,11 @@ static void ask_next(struct hooks *hooks)
         return;
     }
     hooks->answer = HOOKS_PASSED;
+}
+
+bool hooks_idle(const struct hooks *hooks)
+{
+    return hooks == NULL || (hooks->waiting == 0 && hooks->asking == NULL);
 }
 
 bool hooks_has(const struct hooks *hooks, enum config_hook_event event)

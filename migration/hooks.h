@@ -33,7 +33,8 @@ enum hooks_answer {
 struct hooks_options {
     struct event_base *base; /* borrowed, as is config */
     const struct config_migration *config;
-    /* Something ended: the answer to a question may have changed. */
+    /* Something ended: the answer to a question may have changed, or nothing runs any more. The hooks may be
+     * destroyed in it. */
     void (*woken)(void *context);
     /* A hook that only tells has failed, or could not be run. */
     void (*failed)(void *context, const char *words);
@@ -44,6 +45,8 @@ MUST_CHECK int hooks_create(const struct hooks_options *options, struct hooks **
 /* Kills what runs. NULL is allowed. */
 void hooks_destroy(struct hooks *hooks);
 
+/* None runs and none waits to; also with NULL. */
+bool hooks_idle(const struct hooks *hooks);
 bool hooks_has(const struct hooks *hooks, enum config_hook_event event);
 /* Tells all hooks of an event. More than can wait are dropped, which is a failure. */
 void hooks_tell(struct hooks *hooks, enum config_hook_event event, const struct hooks_context *context);

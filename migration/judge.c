@@ -22,9 +22,9 @@ static double decimal(uint32_t value)
     return (double)value / CONFIG_DECIMAL_ONE;
 }
 
-int judge_create(struct migration *m, struct err_text *err)
+int judge_create(struct setup *setup, struct err_text *err)
 {
-    const struct config_gate *config = &m->options.config->migration.gate;
+    const struct config_gate *config = &setup->config->migration.gate;
     struct gate_rules rules = {.window_us = config->window_us,
                                .min_samples = config->min_samples,
                                .max_error_rate = part(config->max_error_rate_bp),
@@ -41,9 +41,9 @@ int judge_create(struct migration *m, struct err_text *err)
     if (!config->present) {
         return 0;
     }
-    m->rules.gate_pauses = config->on_fail == CONFIG_FAIL_PAUSE;
-    m->rules.too_few_us = config->too_few_us;
-    return gate_create(&rules, &m->gate, err);
+    setup->rules.gate_pauses = config->on_fail == CONFIG_FAIL_PAUSE;
+    setup->rules.too_few_us = config->too_few_us;
+    return gate_create(&rules, &setup->gate, err);
 }
 
 static void add_reading(struct histogram_reading *to, const struct histogram_reading *more)
@@ -74,17 +74,18 @@ static void read_group(const struct migration *m, uint32_t group, struct stats_b
 /* There is a group to go back to, or going back is not what is asked for. */
 static bool can_act(const struct migration *m)
 {
-    return m->rules.gate_pauses || routing_usable(m->options.routing, m->machine.active) > 0;
+    return m->setup.rules.gate_pauses || routing_usable(m->options.routing, m->machine.active) > 0;
 }
 
 static void say(const struct migration *m, enum gate_verdict before)
 {
-    const struct gate_result *result = gate_result(m->gate);
+    const struct gate_result *result = gate_result(m->setup.gate);
     const char *service = m->options.config->name;
 
     if (result->verdict == GATE_FAIL && before != GATE_FAIL) {
         events_add(m->options.events, clock_wall_us(), EVENTS_WARN, service, "gate", "gate", NULL,
-                   "%s, failure 1 of %" PRIu32 "%s%s", result->worst->message, gate_rules(m->gate)->failures,
+                   "%s, failure 1 of %" PRIu32 "%s%s", result->worst->message,
+                   gate_rules(m->setup.gate)->failures,
                    can_act(m) ? "" : "; no way back: no usable backend in ",
                    can_act(m) ? "" : migration_group_name(m, m->machine.active));
     } else if (result->verdict != GATE_FAIL && before == GATE_FAIL) {
@@ -107,33 +108,33 @@ void judge_look(struct migration *m)
     struct stats_backend_reading target;
     enum gate_verdict before;
 
-    if (m->gate == NULL || !is_watching(s)) {
+    if (m->setup.gate == NULL || !is_watching(s)) {
         m->judging = false;
         return;
     }
     /* Who resumes after a failure wants it judged anew. */
     if (!m->judging || m->judged_number != s->number ||
         (m->judged_phase == MIGRATION_PAUSED && s->phase != MIGRATION_PAUSED &&
-         gate_result(m->gate)->verdict == GATE_FAIL)) {
+         gate_result(m->setup.gate)->verdict == GATE_FAIL)) {
         m->judging = true;
         m->judged_number = s->number;
         m->judged_share_bp = 0;
         m->judge_due_us = now_us;
-        gate_begin(m->gate, now_us);
+        gate_begin(m->setup.gate, now_us);
     }
     m->judged_phase = s->phase;
     if (m->judged_share_bp != s->share_bp) {
         m->judged_share_bp = s->share_bp;
-        gate_step(m->gate, s->share_bp, now_us);
+        gate_step(m->setup.gate, s->share_bp, now_us);
     }
     if (now_us < m->judge_due_us) {
         return;
     }
-    m->judge_due_us = now_us + gate_interval_us(m->gate);
-    before = gate_result(m->gate)->verdict;
+    m->judge_due_us = now_us + gate_interval_us(m->setup.gate);
+    before = gate_result(m->setup.gate)->verdict;
     read_group(m, s->active, &old);
     read_group(m, s->target, &target);
-    if (gate_look(m->gate, &old, &target, now_us)) {
+    if (gate_look(m->setup.gate, &old, &target, now_us)) {
         say(m, before);
     }
 }
@@ -141,31 +142,31 @@ void judge_look(struct migration *m)
 void judge_see(const struct migration *m, struct machine_sight *sight)
 {
     if (m->judging) {
-        sight->gate_failed = gate_result(m->gate)->act && can_act(m);
-        sight->gate_waits = gate_result(m->gate)->verdict != GATE_PASS;
+        sight->gate_failed = gate_result(m->setup.gate)->act && can_act(m);
+        sight->gate_waits = gate_result(m->setup.gate)->verdict != GATE_PASS;
     }
 }
 
 bool judge_waits(const struct migration *m)
 {
-    return m->judging && gate_result(m->gate)->verdict != GATE_PASS;
+    return m->judging && gate_result(m->setup.gate)->verdict != GATE_PASS;
 }
 
 const char *judge_message(const struct migration *m)
 {
-    const struct gate_check *worst = m->gate == NULL ? NULL : gate_result(m->gate)->worst;
+    const struct gate_check *worst = m->setup.gate == NULL ? NULL : gate_result(m->setup.gate)->worst;
 
     return worst == NULL ? "" : worst->message;
 }
 
 const struct gate_result *judge_result(const struct migration *m)
 {
-    return m->gate != NULL && gate_result(m->gate)->looks > 0 ? gate_result(m->gate) : NULL;
+    return m->setup.gate != NULL && gate_result(m->setup.gate)->looks > 0 ? gate_result(m->setup.gate) : NULL;
 }
 
 json_t *judge_json(const struct migration *m)
 {
-    const struct gate_result *result = gate_result(m->gate);
+    const struct gate_result *result = gate_result(m->setup.gate);
     json_t *checks = json_array();
 
     for (size_t i = 0; i < result->checks_len; i++) {

@@ -19,6 +19,7 @@ struct event_base;
 struct gate_result;
 struct journal;
 struct migration;
+struct migration_draft;
 
 #define MIGRATION_PHASES(X)                                                                                  \
     X(IDLE, "idle")                                                                                          \
@@ -75,6 +76,7 @@ struct migration_options {
     struct event_base *base; /* borrowed, as are all the rest */
     struct routing *routing;
     const struct config_service *config;
+    struct config *whole; /* that config is part of: shared (config_share). NULL: it outlives the migration */
     struct journal *journal; /* shared by all services */
     struct events_ring *events;
     /* Closes connections still open on a group (drain), in its own time. May be NULL in tests. */
@@ -89,6 +91,22 @@ struct migration_options {
 MUST_CHECK int migration_create(const struct migration_options *options, struct migration **out,
                                 struct err_text *err);
 void migration_destroy(struct migration *migration);
+
+/*
+ * A reload, in two halves so that it is all or nothing. begin makes all that can fail and changes nothing:
+ * ERR_STATE when the active group, or the target of a migration that runs, is not in config any more,
+ * ERR_INVALID, ERR_NOMEM. config: of the same name; part of whole, which is shared (config_share) for as long
+ * as the migration goes by it, so that the caller may config_free both configurations afterwards; whole NULL:
+ * config outlives the migration. finish cannot fail; call it when the routing holds the groups of config
+ * (they are found again by name). A migration that runs goes on by the plan, gate, drain and hooks that it
+ * began with; what is new holds from the next start. Either finish or drop ends a draft.
+ */
+MUST_CHECK int migration_reconfigure_begin(struct migration *m, const struct config_service *config,
+                                           struct config *whole, struct migration_draft **out,
+                                           struct err_text *err);
+void migration_reconfigure_finish(struct migration *m, struct migration_draft *draft,
+                                  const struct migration_asker *who);
+void migration_reconfigure_drop(struct migration_draft *draft);
 
 /* The verbs of the operator. Each returns 0, or a negative code with err saying why not and which command
  * would help; a refusal changes nothing. */

@@ -4,6 +4,7 @@
  *
  *   commands.c    the operator's verbs          ─┐
  *   controller.c  timer, poll, restart          ─┼─▶ migration_perform() ─▶ machine, journal, routing, events
+ *   setup.c       what it goes by, of one configuration; reload
  *   record.c      state ⇄ journal record
  *   narrate.c     the words of events and of the status
  *   overrides.c   weights and operator states that outlive a restart
@@ -57,14 +58,28 @@ struct rate {
     unsigned next;
 };
 
+/* What a migration goes by, made from one configuration and kept together with it: a reload changes what the
+ * next start goes by, never what runs. */
+struct setup {
+    const struct config_service *config; /* borrowed from whole, or from the caller when that is NULL */
+    struct config *whole;                /* counted; NULL: the caller sees to it */
+    struct plan *plan;                   /* owned; NULL: none */
+    struct machine_rules rules;
+    struct calendar_window window; /* in which the plan may advance */
+    struct zone *zone;             /* owned; NULL: always */
+    struct gate *gate;             /* owned; NULL: none is configured */
+    struct hooks *hooks;           /* owned; NULL: none */
+    struct webhooks *webhooks;     /* owned; NULL: none */
+};
+
 struct migration {
-    struct migration_options options;
+    struct migration_options options;    /* config: of the last reload */
     uint64_t (*clock_us)(void *context); /* monotonic; tests put their own */
     void *clock_context;
     uint64_t (*wall_us)(void *context); /* for the hours of the plan; same context */
     struct event *timer;                /* owned; NULL without a base */
-    struct plan *plan;                  /* owned; NULL: none */
-    struct machine_rules rules;
+    struct setup setup;                 /* in force */
+    struct setup *next;                 /* owned; for the next start; NULL: the same */
     struct machine machine;
     char why[256];            /* reason of the last command, or of what stopped the plan */
     char actor[64];           /* who gave it */
@@ -75,20 +90,15 @@ struct migration {
     struct pace pace;         /* of closing connections at the end of a drain */
     struct random_state random;
     struct rate rate;
-    struct hooks *hooks;           /* owned; NULL: none */
-    struct webhooks *webhooks;     /* owned; NULL: none */
-    bool hook_held;                /* a question to the hooks holds the step up */
-    uint64_t hook_retry_us;        /* when a refusal is asked about again; 0: none */
-    char hook_words[300];          /* of the refusal last said */
-    struct calendar_window window; /* in which the plan may advance */
-    struct zone *zone;             /* owned; NULL: always */
-    bool shut;                     /* as of the last look: outside those hours */
-    bool held_up;                  /* the hold was served, and it waited for something else */
-    uint64_t samples;              /* as of the last look: connections to the target in this step */
-    uint64_t counted_from;         /* what the counters said when it began */
+    bool hook_held;         /* a question to the hooks holds the step up */
+    uint64_t hook_retry_us; /* when a refusal is asked about again; 0: none */
+    char hook_words[300];   /* of the refusal last said */
+    bool shut;              /* as of the last look: outside those hours */
+    bool held_up;           /* the hold was served, and it waited for something else */
+    uint64_t samples;       /* as of the last look: connections to the target in this step */
+    uint64_t counted_from;  /* what the counters said when it began */
     uint32_t counted_step, counted_number;
-    struct gate *gate; /* owned; NULL: none is configured */
-    bool judging;      /* it watches the present migration, judged_number, at judged_share_bp */
+    bool judging; /* it watches the present migration, judged_number, at judged_share_bp */
     uint32_t judged_number, judged_share_bp;
     enum migration_phase judged_phase;
     uint64_t judge_due_us; /* its next look */
@@ -149,8 +159,20 @@ bool drain_is_closing(const struct migration *m);
 /* Until the drain, or the fall of a gradual rollback, is over; CLOCK_NEVER when it waits for the clients. */
 uint64_t drain_left_us(const struct migration *m, uint64_t now_us);
 
+/* setup.c: all that can fail of taking up a configuration. m is only remembered. On failure nothing is left.
+ */
+MUST_CHECK int setup_create(struct migration *m, const struct config_service *config, struct config *whole,
+                            struct setup *out, struct err_text *err);
+void setup_clear(struct setup *setup);
+void setup_destroy(struct setup *setup); /* with its memory; NULL is allowed */
+/* The configuration last read for a group, by its name; NULL: none. */
+const struct config_group *migration_group_config(const struct migration *m, uint32_t group);
+/* Puts the setup that a reload left for the next start in force, unless a migration runs or its last hooks
+ * still do. begin: a migration is about to begin, no hook is waited for. */
+void setup_renew(struct migration *m, bool begin);
+
 /* waits.c: reads the configuration's hours. */
-MUST_CHECK int waits_create(struct migration *m, struct err_text *err);
+MUST_CHECK int waits_create(struct setup *setup, struct err_text *err);
 /* Looks what the present step still waits for. */
 void waits_look(struct migration *m);
 /* Its hold is served and it waits for something else, as of the last look. */
@@ -161,7 +183,7 @@ uint64_t waits_open_us(const struct migration *m);
 void waits_narrate(const struct migration *m, char *out, size_t out_size);
 
 /* judge.c: the gate of the configuration, if it has one. ERR_INVALID, ERR_NOMEM. */
-MUST_CHECK int judge_create(struct migration *m, struct err_text *err);
+MUST_CHECK int judge_create(struct setup *setup, struct err_text *err);
 /* Looks at the counters when that is due. */
 void judge_look(struct migration *m);
 /* What the gate tells the machine. */
@@ -176,7 +198,9 @@ const struct gate_result *judge_result(const struct migration *m);
 json_t *judge_json(const struct migration *m);
 
 /* hooked.c: the hooks and webhooks of the configuration. ERR_NOMEM. */
-MUST_CHECK int hooked_create(struct migration *m);
+MUST_CHECK int hooked_create(struct migration *m, struct setup *setup);
+/* None of them runs or waits to. */
+bool hooked_idle(const struct setup *setup);
 /* Tells them of a change that is in force. text: what the events say of it. */
 void hooked_tell(struct migration *m, const struct machine *before, enum machine_event event,
                  const struct migration_asker *who, const char *text);

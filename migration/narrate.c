@@ -57,7 +57,8 @@ static void narrate_share(const struct migration *m, const struct machine *befor
     units_format_share(before->share_bp, from, sizeof(from));
     units_format_share(after->share_bp, to, sizeof(to));
     if (!after->by_hand) {
-        snprintf(step, sizeof(step), " (step %" PRIu32 " of %" PRIu32 ")", after->step, plan_steps(m->plan));
+        snprintf(step, sizeof(step), " (step %" PRIu32 " of %" PRIu32 ")", after->step,
+                 plan_steps(m->setup.plan));
     }
     snprintf(out, out_size, "share %s → %s%s", from, to, step);
 }
@@ -77,13 +78,13 @@ static void narrate_start(const struct migration *m, const struct machine *after
                  migration_group_name(m, after->target));
         return;
     }
-    if (plan_is_manual(m->plan, after->step)) {
+    if (plan_is_manual(m->setup.plan, after->step)) {
         snprintf(hold, sizeof(hold), "as long as you say");
     } else {
-        clock_format_duration(plan_hold_us(m->plan, after->step), hold, sizeof(hold));
+        clock_format_duration(plan_hold_us(m->setup.plan, after->step), hold, sizeof(hold));
     }
-    if (after->step < plan_steps(m->plan)) {
-        units_format_share(plan_share_bp(m->plan, after->step + 1), next, sizeof(next));
+    if (after->step < plan_steps(m->setup.plan)) {
+        units_format_share(plan_share_bp(m->setup.plan, after->step + 1), next, sizeof(next));
     } else {
         snprintf(next, sizeof(next), "drain");
     }
@@ -115,16 +116,16 @@ static void narrate_back(const struct migration *m, const struct machine *before
     char from[16];
     char to[16];
     char limit[32];
-    bool closes = m->options.config->migration.rollback.connections == CONFIG_BACK_CLOSE;
+    bool closes = m->setup.config->migration.rollback.connections == CONFIG_BACK_CLOSE;
 
     units_format_share(before->share_bp, from, sizeof(from));
     units_format_share(after->share_bp, to, sizeof(to));
     if (after->share_bp > 0) {
-        clock_format_duration(m->rules.back_us, limit, sizeof(limit));
+        clock_format_duration(m->setup.rules.back_us, limit, sizeof(limit));
         snprintf(out, out_size, "rollback %s → %s, on the way to 0%% in %s", from, to, limit);
         return;
     }
-    clock_format_duration(m->rules.back_drain_us, limit, sizeof(limit));
+    clock_format_duration(m->setup.rules.back_drain_us, limit, sizeof(limit));
     snprintf(out, out_size, "rollback %s → 0%%: %" PRIu64 " connections left on %s, %s%s", from,
              routing_open(m->options.routing, after->target), migration_group_name(m, after->target),
              closes ? "closed from now on" : "drain up to ", closes ? "" : limit);
@@ -133,7 +134,7 @@ static void narrate_back(const struct migration *m, const struct machine *before
 /* The time of the drain is over and connections are left. */
 static void narrate_overdue(const struct migration *m, const struct machine *s, char *out, size_t out_size)
 {
-    const struct config_migration *config = &m->options.config->migration;
+    const struct config_migration *config = &m->setup.config->migration;
     uint32_t group = machine_leaving(s);
     uint64_t open = group == ROUTING_NONE ? 0 : routing_open(m->options.routing, group);
     bool waits = s->phase == MIGRATION_DRAINING && config->drain.on_timeout == CONFIG_DRAIN_WAIT;
@@ -160,14 +161,15 @@ static void narrate_phase(const struct migration *m, const struct machine *befor
     char limit[32];
 
     units_format_share(before->share_bp, share, sizeof(share));
-    clock_format_duration(m->rules.drain_us, limit, sizeof(limit));
+    clock_format_duration(m->setup.rules.drain_us, limit, sizeof(limit));
     switch (after->phase) {
     case MIGRATION_RAMPING:
         snprintf(out, out_size, "resumed at %s", share);
         break;
     case MIGRATION_PAUSED:
         snprintf(out, out_size, "%s at %s",
-                 event == MACHINE_STEP_DUE && machine_is_manual(before, &m->rules) ? "waits for `resume`"
+                 event == MACHINE_STEP_DUE && machine_is_manual(before, &m->setup.rules)
+                     ? "waits for `resume`"
                  : event == MACHINE_STEP_DUE || event == MACHINE_SKIP ? "the plan is done: paused"
                                                                       : "paused",
                  share);

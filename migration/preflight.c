@@ -35,8 +35,9 @@ static void fail(struct migration_finding *finding, const char *advice)
 
 static bool has_checks(const struct migration *m, uint32_t group)
 {
-    return group < m->options.config->groups_len &&
-           m->options.config->groups[group].health.type != CONFIG_HEALTH_NONE;
+    const struct config_group *config = migration_group_config(m, group);
+
+    return config != NULL && config->health.type != CONFIG_HEALTH_NONE;
 }
 
 /* Backends that would take connections and that the checks have not seen up. */

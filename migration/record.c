@@ -78,9 +78,9 @@ json_t *record_of_state(const struct migration *m, const struct machine *state, 
         (json_int_t)state->number, "phase", migration_phase_name(state->phase), "active",
         group_json(m, state->active), "target", group_json(m, state->target), "share_bp",
         (json_int_t)state->share_bp, "step", (json_int_t)state->step, "steps",
-        (json_int_t)plan_steps(m->plan), "by_hand", (int)state->by_hand, "commit_given",
+        (json_int_t)plan_steps(m->setup.plan), "by_hand", (int)state->by_hand, "commit_given",
         (int)state->commit_given, "served_us", (json_int_t)state->served_us, "back_bp",
-        (json_int_t)state->back_bp, "plan", (json_int_t)plan_fingerprint(m->plan), "actor",
+        (json_int_t)state->back_bp, "plan", (json_int_t)plan_fingerprint(m->setup.plan), "actor",
         record_text(who->actor), "reason", record_text(who->reason), "text", record_text(text), "by",
         record_text(cause->actor), "why", record_text(cause->reason));
     if (record != NULL && m->judging) {
@@ -196,7 +196,7 @@ void record_restore(struct migration *m, bool *found, bool *plan_changed, char *
     }
     check_groups(m, state, last.state, words, words_size);
     *found = true;
-    *plan_changed = number_at(last.state, "plan") != plan_fingerprint(m->plan);
+    *plan_changed = number_at(last.state, "plan") != plan_fingerprint(m->setup.plan);
     /* What the record gives as its reason no longer explains a state that was changed here. */
     snprintf(m->why, sizeof(m->why), "%s", words[0] != '\0' ? words : text_at(last.state, "why"));
     snprintf(m->actor, sizeof(m->actor), "%s", words[0] != '\0' ? "restart" : text_at(last.state, "by"));

@@ -11,16 +11,17 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-int waits_create(struct migration *m, struct err_text *err)
+int waits_create(struct setup *setup, struct err_text *err)
 {
-    const struct config_migration *config = &m->options.config->migration;
+    const struct config_migration *config = &setup->config->migration;
     int rc;
 
     if (config->between == NULL && config->weekdays == NULL) {
         return 0;
     }
-    rc = calendar_parse(config->between, config->weekdays, &m->window, err);
-    return rc == 0 ? zone_load(config->time_zone == NULL ? "local" : config->time_zone, &m->zone, err) : rc;
+    rc = calendar_parse(config->between, config->weekdays, &setup->window, err);
+    return rc == 0 ? zone_load(config->time_zone == NULL ? "local" : config->time_zone, &setup->zone, err)
+                   : rc;
 }
 
 static uint64_t count_target(const struct migration *m)
@@ -40,9 +41,10 @@ void waits_look(struct migration *m)
 {
     const struct machine *s = &m->machine;
 
-    m->shut = m->zone != NULL && !calendar_is_open(&m->window, m->zone, m->wall_us(m->clock_context));
+    m->shut = m->setup.zone != NULL &&
+              !calendar_is_open(&m->setup.window, m->setup.zone, m->wall_us(m->clock_context));
     m->samples = 0;
-    if (s->phase != MIGRATION_RAMPING || plan_min_samples(m->plan, s->step) == 0) {
+    if (s->phase != MIGRATION_RAMPING || plan_min_samples(m->setup.plan, s->step) == 0) {
         m->counted_step = 0;
         return;
     }
@@ -53,6 +55,9 @@ void waits_look(struct migration *m)
         m->counted_number = s->number;
         m->counted_from = m->samples;
     }
+    if (m->samples < m->counted_from) { /* a backend and its counters are gone */
+        m->counted_from = m->samples;
+    }
     m->samples -= m->counted_from;
 }
 
@@ -61,8 +66,9 @@ bool waits_any(const struct migration *m)
     const struct machine *s = &m->machine;
     uint64_t now_us = m->clock_us(m->clock_context);
 
-    return s->phase == MIGRATION_RAMPING && machine_served_us(s, now_us) >= machine_hold_us(s, &m->rules) &&
-           (m->shut || machine_wants_samples(s, &m->rules, m->samples) || judge_waits(m));
+    return s->phase == MIGRATION_RAMPING &&
+           machine_served_us(s, now_us) >= machine_hold_us(s, &m->setup.rules) &&
+           (m->shut || machine_wants_samples(s, &m->setup.rules, m->samples) || judge_waits(m));
 }
 
 uint64_t waits_open_us(const struct migration *m)
@@ -74,14 +80,14 @@ uint64_t waits_open_us(const struct migration *m)
         return 0;
     }
     wall_us = m->wall_us(m->clock_context);
-    open_us = calendar_next_open_us(&m->window, m->zone, wall_us);
+    open_us = calendar_next_open_us(&m->setup.window, m->setup.zone, wall_us);
     return open_us == CLOCK_NEVER ? CLOCK_NEVER : open_us - wall_us;
 }
 
 /* "09:00-17:00 mon-fri (Europe/Berlin)" */
 static void name_window(const struct migration *m, char *out, size_t out_size)
 {
-    const struct config_migration *config = &m->options.config->migration;
+    const struct config_migration *config = &m->setup.config->migration;
 
     snprintf(out, out_size, "%s%s%s (%s)", config->between == NULL ? "" : config->between,
              config->between != NULL && config->weekdays != NULL ? " " : "",
@@ -90,7 +96,7 @@ static void name_window(const struct migration *m, char *out, size_t out_size)
 
 void waits_narrate(const struct migration *m, char *out, size_t out_size)
 {
-    uint64_t wants = plan_min_samples(m->plan, m->machine.step);
+    uint64_t wants = plan_min_samples(m->setup.plan, m->machine.step);
     const char *target = migration_group_name(m, m->machine.target);
 
     if (m->samples < wants) {

@@ -318,6 +318,11 @@ static void send_to(struct webhooks *webhooks, const struct config_webhook *conf
     try_now(delivery);
 }
 
+bool webhooks_idle(const struct webhooks *webhooks)
+{
+    return webhooks == NULL || webhooks->list == NULL;
+}
+
 void webhooks_tell(struct webhooks *webhooks, const struct webhooks_event *event)
 {
     webhooks->number++;

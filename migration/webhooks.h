@@ -10,6 +10,7 @@
 #include "core/err.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 
 struct event_base;
 struct webhooks;
@@ -35,6 +36,8 @@ struct webhooks_event {
 MUST_CHECK int webhooks_create(const struct webhooks_options *options, struct webhooks **out);
 /* Gives up what is under way. NULL is allowed. */
 void webhooks_destroy(struct webhooks *webhooks);
+/* Nothing is under way; also with NULL. */
+bool webhooks_idle(const struct webhooks *webhooks);
 /* Sends to every webhook that wants events of this name. Returns at once. */
 void webhooks_tell(struct webhooks *webhooks, const struct webhooks_event *event);
 
