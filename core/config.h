@@ -37,6 +37,14 @@ enum config_health_type {
 };
 /* OPTIONAL: from those who may, a PROXY header counts where there is one. */
 enum config_proxy_accept { CONFIG_PROXY_OFF, CONFIG_PROXY_OPTIONAL, CONFIG_PROXY_REQUIRED };
+enum config_send_proxy { CONFIG_SEND_PROXY_OFF, CONFIG_SEND_PROXY_V1, CONFIG_SEND_PROXY_V2 };
+/* Of checks. GROUP: as the group's connections, unless the check has a port of its own. */
+enum config_check_proxy {
+    CONFIG_CHECK_PROXY_GROUP,
+    CONFIG_CHECK_PROXY_OFF,
+    CONFIG_CHECK_PROXY_V1,
+    CONFIG_CHECK_PROXY_V2
+};
 /* What is taken for the state before the first check. AUTO: down for a group that a migration would move
  * traffic to, unknown (which is usable) for any other. */
 enum config_initial { CONFIG_INITIAL_AUTO, CONFIG_INITIAL_UP, CONFIG_INITIAL_DOWN };
@@ -92,6 +100,7 @@ struct config_health {
     uint32_t rise, fall;
     enum config_initial initial;
     uint32_t port; /* 0: the backend's own */
+    enum config_check_proxy send_proxy;
     struct {
         bool present;
         char *server_name, *ca_file;
@@ -140,6 +149,10 @@ struct config_health {
 struct config_group {
     char *name;
     enum config_balance balance;
+    enum config_send_proxy send_proxy;
+    char **send_proxy_tlvs; /* words */
+    size_t send_proxy_tlvs_len;
+    char *source; /* "client" or an IP address; NULL: the system chooses */
     struct config_health health;
     struct config_backend *backends;
     size_t backends_len;

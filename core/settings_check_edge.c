@@ -4,6 +4,7 @@
  */
 #include "core/prefixes.h"
 #include "core/settings_internal.h"
+#include "core/source.h"
 
 #include <string.h>
 
@@ -28,6 +29,39 @@ static void check_prefixes(struct settings_reader *reader, const config_setting_
             settings_path_cut(&reader->path, inner);
         }
         prefixes_destroy(set);
+    }
+    settings_path_cut(&reader->path, mark);
+}
+
+static void check_group(struct settings_reader *reader, const config_setting_t *node,
+                        const struct config_group *group)
+{
+    struct source source;
+    struct err_text err;
+    const config_setting_t *written = settings_good(node, "source");
+    if (written && source_parse(group->source, &source, &err) != 0) {
+        settings_complain(reader, written, "source: %s", err.text);
+    }
+    written = settings_good(node, "send_proxy_tlvs");
+    if (written && group->send_proxy != CONFIG_SEND_PROXY_V2) {
+        settings_complain(reader, written,
+                          "send_proxy_tlvs: only headers of version 2 have room for it: "
+                          "send_proxy = \"v2\"");
+    }
+}
+
+static void check_groups(struct settings_reader *reader, const config_setting_t *service_node,
+                         const struct config_service *service)
+{
+    const config_setting_t *groups = settings_good(service_node, "groups");
+    if (!groups || (size_t)config_setting_length(groups) != service->groups_len) {
+        return;
+    }
+    size_t mark = settings_path_push(&reader->path, "groups");
+    for (size_t i = 0; i < service->groups_len; i++) {
+        size_t inner = settings_path_push_element(&reader->path, settings_element(groups, i), i);
+        check_group(reader, settings_element(groups, i), &service->groups[i]);
+        settings_path_cut(&reader->path, inner);
     }
     settings_path_cut(&reader->path, mark);
 }
@@ -66,4 +100,5 @@ void settings_check_edge(struct settings_reader *reader, const config_setting_t 
                          const struct config_service *service)
 {
     check_proxy_protocol(reader, service_node, service);
+    check_groups(reader, service_node, service);
 }

@@ -38,6 +38,9 @@ static const char *const health_words[] = {"none",  "tcp",        "send-expect",
                                            "redis", "postgresql", "mysql",       "smtp", "ldap",
                                            "exec",  "agent",      NULL};
 static const char *const proxy_accept_words[] = {"off", "optional", "required", NULL};
+static const char *const send_proxy_words[] = {"off", "v1", "v2", NULL};
+static const char *const tlv_words[] = {"alpn", "authority", "unique-id", "ssl", "crc32c", NULL};
+static const char *const check_proxy_words[] = {"group", "off", "v1", "v2", NULL};
 static const char *const initial_words[] = {"auto", "up", "down", NULL};
 static const char *const redis_words[] = {"any", "master", "replica", NULL};
 static const char *const postgresql_words[] = {"any", "read-write", "standby", NULL};
@@ -334,6 +337,33 @@ static const struct setting list[] = {
      .text =
          "How a backend of the group is chosen: in turn, in turn by weight, by response time and load, by "
          "open connections, or by a consistent hash of the client's address."},
+    {.path = "services.groups.send_proxy",
+     .type = SETTINGS_WORD,
+     AT(struct config_group, send_proxy),
+     .words = send_proxy_words,
+     .fallback = "off",
+     .text =
+         "A PROXY header ahead of each connection tells the backend whose it is, ahead of TLS too. `v2` can "
+         "say more."},
+    {.path = "services.groups.send_proxy_tlvs",
+     .type = SETTINGS_STRING,
+     .flags = SETTINGS_MANY,
+     LIST(struct config_group, send_proxy_tlvs),
+     RANGE(1, 16),
+     .words = tlv_words,
+     .note = "none",
+     .text =
+         "What a header of `v2` tells besides the addresses, where it is known: the protocol and the name "
+         "the client asked for, the connection's id as `connections` shows it, its TLS, a checksum."},
+    {.path = "services.groups.source",
+     .type = SETTINGS_STRING,
+     AT(struct config_group, source),
+     RANGE(1, 63),
+     .note = "the system chooses",
+     .text =
+         "Where connections to the backends come from: an IP address of this machine, which checks use too, "
+         "or `client`, each client's own (transparent; needs CAP_NET_RAW, and the backends' answers must be "
+         "routed through this machine)."},
 #include "core/settings_table_health.h"
     {.path = "services.groups.backends",
      .type = SETTINGS_LIST,

@@ -55,6 +55,13 @@
      RANGE(1, 1000),
      .fallback = "3",
      .text = "Checks in a row that must fail before a backend that is up is down."},
+    {.path = "services.groups.health.send_proxy",
+     .type = SETTINGS_WORD,
+     AT(struct config_group, health.send_proxy),
+     .words = check_proxy_words,
+     .fallback = "group",
+     .text = "A PROXY header ahead of a check says that it is nobody's connection (LOCAL, in version 1 "
+             "UNKNOWN). `group`: as the group's `send_proxy`, unless the check has a `port` of its own."},
     {.path = "services.groups.health.initial",
      .type = SETTINGS_WORD,
      AT(struct config_group, health.initial),

@@ -134,6 +134,20 @@ static bool needs_low_ports(const struct config *config, const struct targets *t
     return false;
 }
 
+/* Whether backends are reached from the clients' own addresses (IP_TRANSPARENT, ip(7)). */
+static bool needs_foreign_addresses(const struct config *config)
+{
+    for (size_t s = 0; s < config->services_len; s++) {
+        for (size_t g = 0; g < config->services[s].groups_len; g++) {
+            const char *source = config->services[s].groups[g].source;
+            if (source != NULL && strcmp(source, "client") == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 /* What is dropped here cannot come back, not even by starting a program that is set to have it. A kernel
  * without one of them refuses; what counts is keep_capabilities. */
 static void narrow_bounds(const cap_value_t *kept, int n)
@@ -181,7 +195,6 @@ static int become(const struct identity *identity, const char *user, struct err_
 
 int privileges_drop(const struct config *config, const struct targets *targets, struct err_text *err)
 {
-    static const cap_value_t low_ports[] = {CAP_NET_BIND_SERVICE};
     struct identity identity;
     if (config->user == NULL) {
         return 0;
@@ -198,11 +211,18 @@ int privileges_drop(const struct config *config, const struct targets *targets, 
                        "user = \"%s\": only root can become another user; start as root or as that user",
                        config->user);
     }
-    int kept = needs_low_ports(config, targets) ? 1 : 0;
+    cap_value_t capabilities[2];
+    int kept = 0;
+    if (needs_low_ports(config, targets)) {
+        capabilities[kept++] = CAP_NET_BIND_SERVICE;
+    }
+    if (needs_foreign_addresses(config)) {
+        capabilities[kept++] = CAP_NET_RAW;
+    }
     rc = give_all(config, targets, &identity, err);
     if (rc == 0) {
-        narrow_bounds(low_ports, kept);
+        narrow_bounds(capabilities, kept);
         rc = become(&identity, config->user, err);
     }
-    return rc == 0 ? keep_capabilities(low_ports, kept, err) : rc;
+    return rc == 0 ? keep_capabilities(capabilities, kept, err) : rc;
 }

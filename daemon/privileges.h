@@ -12,7 +12,8 @@
 /*
  * Becomes the user (and group) that the configuration names; nothing when it names none. Before that it gives
  * that user state_dir with the journal, and the sockets. Keeps CAP_NET_BIND_SERVICE where a service listens
- * below port 1024, so that a reload can bind there too; every other capability is gone for good, from the
+ * below port 1024, so that a reload can bind there too, and CAP_NET_RAW where backends are reached from the
+ * clients' own addresses; every other capability is gone for good, from the
  * bounding set as well. ERR_INVALID (no such user), ERR_DENIED (not root, and another user), ERR_SYSTEM.
  */
 MUST_CHECK int privileges_drop(const struct config *config, const struct targets *targets,

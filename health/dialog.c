@@ -9,6 +9,7 @@
  * that reset often, and the TIME_WAIT left on our side costs a port towards this one backend only.
  */
 #include "core/clock.h"
+#include "core/proxy_protocol.h"
 #include "core/random.h"
 #include "health/probe_internal.h"
 #include "health/script_internal.h"
@@ -401,6 +402,20 @@ static int socket_error(int fd)
     return error == 0 && met_itself(fd) ? ECONNREFUSED : error;
 }
 
+/* The PROXY header of a check: whoever reads it learns that it is nobody's connection. A fresh connection
+ * takes it in one piece. */
+static bool introduce(const struct probe *probe)
+{
+    uint8_t bytes[PROXY_PROTOCOL_WRITE_MAX];
+    const struct proxy_protocol_header header = {.version = probe->spec.means->proxy_version, .local = true};
+    if (header.version == 0) {
+        return true;
+    }
+    size_t len = proxy_protocol_write(&header, 0, bytes);
+    errno = ECONNRESET;
+    return send(probe->fd, bytes, len, MSG_NOSIGNAL) == (ssize_t)len;
+}
+
 static void on_connected(struct probe *probe)
 {
     int error = socket_error(probe->fd);
@@ -409,6 +424,10 @@ static void on_connected(struct probe *probe)
         return;
     }
     note(probe, "connected");
+    if (!introduce(probe)) {
+        end_with_error(probe, errno);
+        return;
+    }
     if (probe->spec.means->tls != NULL && (probe->script == NULL || !probe->script->starts_plain) &&
         !probe->spec.means->config->smtp.starttls) {
         secure(probe);
@@ -469,6 +488,10 @@ static int begin_connect(struct probe *probe)
     probe->fd = socket(address->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (probe->fd < 0) {
         return errno;
+    }
+    int error = source_bind(&probe->spec.means->source, probe->fd, address->sa.sa_family, NULL);
+    if (error != 0) {
+        return error;
     }
     if (connect(probe->fd, &address->sa, address->len) == 0 || errno == EINPROGRESS || errno == EINTR) {
         return 0;

@@ -248,7 +248,7 @@ static int create_group(struct health *health, const struct config_service *conf
         return 0;
     }
     struct probe_means *means = &health->means[group];
-    int rc = probe_means_create(&group_config->health, means, err);
+    int rc = probe_means_create(group_config, means, err);
     if (rc != 0) {
         return rc;
     }

@@ -69,12 +69,32 @@ static int read_password(const char *path, char **out, struct err_text *err)
     return *out != NULL ? 0 : err_set(err, ERR_NOMEM, "no memory for a password");
 }
 
-int probe_means_create(const struct config_health *config, struct probe_means *out, struct err_text *err)
+/* A check on a port of its own talks to something else than the group's connections do. */
+static unsigned proxy_version(const struct config_group *group)
 {
-    *out = (struct probe_means){.config = config};
+    switch (group->health.send_proxy) {
+    case CONFIG_CHECK_PROXY_V1:
+        return 1;
+    case CONFIG_CHECK_PROXY_V2:
+        return 2;
+    case CONFIG_CHECK_PROXY_OFF:
+        return 0;
+    case CONFIG_CHECK_PROXY_GROUP:
+        break;
+    }
+    return group->health.port == 0 ? (unsigned)group->send_proxy : 0;
+}
+
+int probe_means_create(const struct config_group *group, struct probe_means *out, struct err_text *err)
+{
+    const struct config_health *config = &group->health;
+    *out = (struct probe_means){.config = config, .proxy_version = proxy_version(group)};
     const char *path = password_file(config);
     bool tls = config->tls.present || config->type == CONFIG_HEALTH_TLS || config->smtp.starttls;
-    int rc = path != NULL ? read_password(path, &out->password, err) : 0;
+    int rc = source_parse(group->source, &out->source, err);
+    if (rc == 0 && path != NULL) {
+        rc = read_password(path, &out->password, err);
+    }
     if (rc == 0 && tls) {
         rc = secure_context_create(config, &out->tls, err);
     }

@@ -9,6 +9,7 @@
 #include "core/addr.h"
 #include "core/config.h"
 #include "core/err.h"
+#include "core/source.h"
 #include "health/agent.h"
 
 #include <stdbool.h>
@@ -45,10 +46,13 @@ struct probe_means {
     const struct config_health *config; /* borrowed */
     char *password;                     /* owned; NULL: none */
     struct ssl_ctx_st *tls;             /* owned; NULL: no TLS */
+    unsigned proxy_version;             /* of the PROXY header ahead of each check; 0: none */
+    struct source source;               /* where checks come from */
 };
 
-/* Reads the file with the password and the certificates. ERR_INVALID, ERR_SYSTEM, ERR_NOMEM with err. */
-MUST_CHECK int probe_means_create(const struct config_health *config, struct probe_means *out,
+/* Reads the file with the password and the certificates. group is borrowed. ERR_INVALID, ERR_SYSTEM,
+ * ERR_NOMEM with err. */
+MUST_CHECK int probe_means_create(const struct config_group *group, struct probe_means *out,
                                   struct err_text *err);
 void probe_means_destroy(struct probe_means *means);
 

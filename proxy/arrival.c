@@ -49,6 +49,10 @@ static void header_found(struct conn *conn, const struct proxy_protocol_header *
 {
     struct addr_ip source = header->source;
     size_t length = header->length;
+    if (!outward_keep(conn, header)) {
+        close_now(conn, STATS_CLOSE_INTERNAL, now_us);
+        return;
+    }
     if (!consume(conn, scratch, length)) {
         refuse(conn, "the connection broke within it", now_us);
         return;

@@ -16,6 +16,9 @@ enum connect_result { CONNECT_DONE, CONNECT_PENDING, CONNECT_FAILED, CONNECT_NO_
 
 void connect_drop(struct conn *conn)
 {
+    if (conn->attempt != NULL) {
+        outward_forget(conn->attempt);
+    }
     free(conn->attempt);
     conn->attempt = NULL;
 }
@@ -51,6 +54,10 @@ static enum connect_result connect_begin(struct conn *conn)
         keep_alive(conn, fd);
         if (conn->home->service->proxy->paces) {
             stream_avoid_pacing(fd, address);
+        }
+        if (outward_bind(conn, fd, address->sa.sa_family) != 0) {
+            close(fd);
+            return CONNECT_FAILED;
         }
     }
     bool pending = false;
@@ -138,8 +145,12 @@ void connect_next(struct conn *conn, uint64_t now_us)
         conn->attempt->began_us = now_us;
         switch (connect_begin(conn)) {
         case CONNECT_DONE:
-            connect_done(conn, now_us);
-            return;
+            if (outward_introduce(conn)) {
+                connect_done(conn, now_us);
+                return;
+            }
+            attempt_failed(conn, STATS_ERROR_CONNECT, now_us);
+            break;
         case CONNECT_PENDING:
             conn_enter(conn, CONN_CONNECTING, now_us);
             return;
@@ -163,7 +174,7 @@ void connect_on_event(struct conn *conn, short what, uint64_t now_us)
         getsockopt(conn->stream[CONN_BACKEND].fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0) {
         error = errno;
     }
-    if (error != 0) {
+    if (error != 0 || !outward_introduce(conn)) {
         attempt_failed(conn, STATS_ERROR_CONNECT, now_us);
         conn_enter(conn, CONN_PICK, now_us);
         connect_next(conn, now_us);

@@ -17,6 +17,7 @@
 #include "core/list.h"
 #include "core/mailbox.h"
 #include "core/prefixes.h"
+#include "core/source.h"
 #include "core/stats.h"
 #include "core/worker.h"
 #include "proxy/conn_state.h"
@@ -53,7 +54,8 @@ struct conn_attempt {
     struct routing_attempts attempts;
     uint64_t began_us; /* the present attempt */
     uint32_t retries_left;
-    int outcome; /* enum stats_error of the last attempt, -1: none failed */
+    struct conn_origin *origin; /* owned; what a received PROXY header told. NULL: nothing to be passed on */
+    int outcome;                /* enum stats_error of the last attempt, -1: none failed */
 };
 
 struct conn {
@@ -107,6 +109,13 @@ struct service_worker {
     bool ended; /* nothing of the loop is held any more */
 };
 
+/* How we appear to the backends of a group. */
+struct outward {
+    unsigned version; /* of the PROXY header; 0: none */
+    unsigned tlvs;    /* bits of enum proxy_protocol_tlv */
+    struct source source;
+};
+
 struct proxy_service {
     struct proxy *proxy;
     struct routing *routing; /* borrowed */
@@ -120,6 +129,9 @@ struct proxy_service {
         enum config_proxy_accept accept;
         struct prefixes *from; /* owned */
     } proxy_header;
+    struct outward *outward; /* owned; by group */
+    size_t outward_len;
+    bool introduces;            /* a group wants PROXY headers */
     _Atomic unsigned listening; /* workers that still hold listeners; the last one closes Unix paths */
     _Atomic unsigned alive;     /* workers that still hold anything of it; 0: the workers have ended */
     _Atomic unsigned unfreed;   /* workers that have not yet seen a destroy; the last one frees */
@@ -200,6 +212,23 @@ void arrival_on_timeout(struct conn *conn, uint64_t now_us);
 MUST_CHECK int arrival_configure(struct proxy_service *service, const struct config_service *config,
                                  struct err_text *err);
 void arrival_release(struct proxy_service *service);
+
+/* ---- outward.c: how we appear to a backend */
+
+struct proxy_protocol_header;
+/* Takes from config (borrowed for the call) what this needs, and tries it; outward_release gives it back,
+ * also after a failure. ERR_NOMEM and those of source_try, with the group's name. */
+MUST_CHECK int outward_configure(struct proxy_service *service, const struct config_service *config,
+                                 struct err_text *err);
+void outward_release(struct proxy_service *service);
+/* Binds a socket that is to connect to the lease's backend. 0 or an errno. */
+int outward_bind(const struct conn *conn, int fd, int family);
+/* Keeps what a received header tells for the one we send, where any group wants one. False without memory. */
+bool outward_keep(struct conn *conn, const struct proxy_protocol_header *header);
+void outward_forget(struct conn_attempt *attempt);
+/* The connection to the lease's backend is established: sends the PROXY header if its group wants one. False:
+ * it could not be sent, the backend is of no use. */
+bool outward_introduce(struct conn *conn);
 
 /* ---- connect.c */
 

@@ -17,6 +17,7 @@ static void service_free(struct proxy_service *service)
         free(service->per_worker[w]);
     }
     arrival_release(service);
+    outward_release(service);
     free(service->per_worker);
     free(service->unix_fd);
     free(service->listen);
@@ -176,6 +177,9 @@ int proxy_service_create(struct proxy *proxy, const struct proxy_service_spec *s
         return err_set(err, ERR_NOMEM, "service %s: out of memory", spec->name);
     }
     int code = spec->config != NULL ? arrival_configure(service, spec->config, err) : 0;
+    if (code == 0 && spec->config != NULL) {
+        code = outward_configure(service, spec->config, err);
+    }
     for (unsigned w = 0; code == 0 && w < proxy->workers; w++) {
         code = home_create(service, w, err);
     }

@@ -7,19 +7,11 @@ import pytest
 from shunt.clients import connect
 from shunt.config import service, steps
 from shunt.peers import named
+from shunt.proxyheaders import (TLV_ALPN, TLV_AUTHORITY, TLV_CRC32C, TLV_SSL, TLV_UNIQUE_ID, V2_SIGNATURE, Header, tlv,
+                                v2)
 from shunt.waiting import SLOW, scaled, wait_until
 
 TRUSTED = {"from": ["127.0.0.0/8"]}
-V2_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
-
-
-def v2(source="10.1.2.3", destination="10.9.9.9", ports=(1111, 2222), command=0x21, family=0x11, tlvs=b"", body=None):
-    if body is None:
-        body = (socket.inet_aton(source) + socket.inet_aton(destination)
-                + ports[0].to_bytes(2) + ports[1].to_bytes(2) + tlvs)
-    return V2_SIGNATURE + bytes([command, family]) + len(body).to_bytes(2) + body
-
-
 V1 = b"PROXY TCP4 10.1.2.3 10.9.9.9 1111 2222\r\n"
 V1_IPV6 = b"PROXY TCP6 2001:db8::7 2001:db8::9 1111 2222\r\n"
 
@@ -194,3 +186,148 @@ def test_many_slow_headers_cost_little(daemon, server):
     for client in slow:
         client.close()
     wait_until(lambda: closed(shunt, "proxy-header") == 300, "all refused at their end")
+
+
+# ---- out
+
+ALL_TLVS = ["alpn", "authority", "unique-id", "ssl", "crc32c"]
+
+
+class Headers:
+    """A script that reads a header, keeps it, and then answers lines."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, peer):
+        self.seen.append(Header(peer))
+        named("a")(peer)
+
+
+def out_service(server, headers, **settings):
+    group_settings = settings.pop("group_settings", {})
+    return service([server(headers).address], group_settings=group_settings, **settings)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_out_names_the_client_and_where_it_connected(daemon, server, version):
+    headers = Headers()
+    shunt = daemon(out_service(server, headers, group_settings={"send_proxy": f"v{version}"}))
+    with connect(shunt.port()) as client:
+        client.send(b"who\n")
+        assert client.receive_line() == b"a who\n"
+        seen = headers.seen[-1]
+        assert (seen.version, seen.local, seen.tlvs) == (version, False, {})
+        assert seen.source == f"127.0.0.1:{client.sock.getsockname()[1]}"
+        assert seen.destination == f"127.0.0.1:{shunt.port()}"
+        assert shunt.backend("old")["bytes_in"] == len(b"who\n"), "the header is not the client's"
+
+
+def test_out_where_the_server_speaks_first(daemon, server):
+    def script(peer):
+        Header(peer)
+        peer.send(b"hello\n")
+        peer.receive_line()
+
+    shunt = daemon(service([server(script).address], group_settings={"send_proxy": "v2"}))
+    with connect(shunt.port()) as client:
+        assert client.receive_line() == b"hello\n"
+
+
+def test_out_tlvs_of_our_own(daemon, server):
+    headers = Headers()
+    shunt = daemon(out_service(server, headers, group_settings={"send_proxy": "v2", "send_proxy_tlvs": ALL_TLVS}))
+    with connect(shunt.port()) as client:
+        client.send(b"who\n")
+        assert client.receive_line() == b"a who\n"
+        row = json.loads(shunt.ctl("connections", "--json").ok())["connections"][0]
+        assert set(headers.seen[-1].tlvs) == {TLV_UNIQUE_ID, TLV_CRC32C}
+        assert headers.seen[-1].tlvs[TLV_UNIQUE_ID].decode() == row["id"]
+
+
+def test_what_came_in_goes_out(daemon, server):
+    """A chain: the addresses and all that the first header told reach the backend behind us."""
+    headers = Headers()
+    shunt = daemon(out_service(server, headers, proxy_protocol=TRUSTED,
+                               group_settings={"send_proxy": "v2", "send_proxy_tlvs": ALL_TLVS}))
+    ssl = b"\x01\0\0\0\0" + tlv(0x21, b"TLSv1.3")
+    told = {TLV_ALPN: b"h2", TLV_AUTHORITY: b"db.example", TLV_UNIQUE_ID: b"theirs", TLV_SSL: ssl}
+    with connect(shunt.port()) as client:
+        client.send(v2("2001:db8::1", "2001:db8::2", (1, 2), tlvs=b"".join(tlv(*one) for one in told.items())) + b"who\n")
+        assert client.receive_line() == b"a who\n"
+    seen = headers.seen[-1]
+    assert (seen.source, seen.destination) == ("2001:db8::1:1", "2001:db8::2:2")
+    assert {kind: value for kind, value in seen.tlvs.items() if kind != TLV_CRC32C} == told
+
+
+def test_out_after_a_failed_backend(daemon, server, refuser):
+    """Each attempt begins with a header of its own."""
+    headers = Headers()
+    shunt = daemon(service([refuser().address, server(headers).address], group_settings={"send_proxy": "v1"}))
+    for _ in range(4):
+        with connect(shunt.port()) as client:
+            client.send(b"who\n")
+            assert client.receive_line() == b"a who\n"
+    assert len(headers.seen) == 4
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_out_over_unix_paths(daemon, server, tmp_path, version):
+    """Nobody has an IP address there: UNKNOWN, or an unspecified family."""
+    headers = Headers()
+    backend = server(headers, path=tmp_path / "b.sock")
+    shunt = daemon(service([backend.address], listen=[f"unix:{tmp_path}/in.sock"],
+                           group_settings={"send_proxy": f"v{version}"}))
+    with connect(f"unix:{tmp_path}/in.sock") as client:
+        client.send(b"who\n")
+        assert client.receive_line() == b"a who\n"
+    assert headers.seen[-1].source is None and not headers.seen[-1].local
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_checks_say_that_they_are_nobodys(daemon, server, version):
+    headers = Headers()
+    backend = server(headers)
+    shunt = daemon(service([backend.address], group_settings={
+        "send_proxy": f"v{version}", "health": {"type": "tcp", "interval": "50ms"}}))
+    wait_until(lambda: len(headers.seen) >= 3, "checks have come")
+    wait_until(lambda: shunt.backend("old")["state"] == "up", "they pass")
+    assert all(one.source is None and one.version == version and one.local == (version == 2) for one in headers.seen)
+
+
+def test_a_check_on_its_own_port_has_no_header(daemon, server):
+    plain, heard = server(named("x")), []
+
+    def script(peer):
+        heard.append(peer.receive_all())
+
+    checked = server(script)
+    daemon(service([plain.address], group_settings={
+        "send_proxy": "v2", "health": {"type": "tcp", "interval": "50ms", "port": int(checked.address.split(":")[1])}}))
+    wait_until(lambda: len(heard) >= 2, "checks have come")
+    assert set(heard) == {b""}
+
+
+def test_the_source_address(daemon, server):
+    """Connections and checks come from the address that was told."""
+    sources = []
+
+    def script(peer):
+        sources.append(peer.sock.getpeername()[0])
+        named("a")(peer)
+
+    shunt = daemon(service([server(script).address], group_settings={
+        "source": "127.0.0.77", "health": {"type": "tcp", "interval": "50ms"}}))
+    for _ in range(5):
+        with connect(shunt.port()) as client:
+            client.send(b"who\n")
+            assert client.receive_line() == b"a who\n"
+    assert len(sources) >= 6 and set(sources) == {"127.0.0.77"}
+
+
+def test_the_source_is_looked_at_by_family(daemon, server):
+    """An IPv6 backend is not reached from an IPv4 address: there the system chooses."""
+    shunt = daemon(service([server(named("a"), family=socket.AF_INET6).address], group_settings={"source": "127.0.0.77"}))
+    with connect(shunt.port()) as client:
+        client.send(b"who\n")
+        assert client.receive_line() == b"a who\n"
