@@ -256,6 +256,12 @@ void client_sweep(struct admin_client *client, uint64_t now_us)
         client_evict(client, "it has read nothing of its reply for 30s");
         return;
     }
+    /* Where the kernel once refused to watch the socket, libevent says nothing and does not try again. */
+    if (output_length(client) > 0) {
+        (void)bufferevent_enable(client->stream, EV_WRITE);
+    } else if (client->follow.kind == COMMAND_FOLLOW_NONE) {
+        (void)bufferevent_enable(client->stream, EV_READ);
+    }
     if (client->follow.kind != COMMAND_FOLLOW_NONE) {
         if (is_gone(client)) {
             client_destroy(client);

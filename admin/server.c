@@ -258,7 +258,9 @@ static void on_back_off_end(evutil_socket_t fd, short what, void *context)
     struct admin_server *server = context;
     (void)fd;
     (void)what;
-    (void)event_add(server->accept_event, NULL);
+    if (event_add(server->accept_event, NULL) != 0) {
+        (void)evtimer_add(server->back_off, &back_off);
+    }
 }
 
 static void on_sweep(evutil_socket_t fd, short what, void *context)

@@ -78,6 +78,9 @@ static bool is_gone(const struct stream *stream)
 
 static enum stats_close reason_of(const struct conn *conn, enum conn_side gone)
 {
+    if (conn->stream[gone].unable) {
+        return STATS_CLOSE_INTERNAL;
+    }
     if (gone == CONN_CLIENT) {
         return STATS_CLOSE_CLIENT_RESET;
     }

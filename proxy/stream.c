@@ -80,6 +80,29 @@ static ssize_t read_end(struct stream *stream)
     return STREAM_END;
 }
 
+/* Whether an error tells of the peer or of the way there. Any other is a shortage or a refusal of our own
+ * system: the socket lives on, no event will come, and so the connection is given up on this side. */
+static bool is_of_peer(int code)
+{
+    switch (code) {
+    case ECONNRESET:
+    case EPIPE:
+    case ETIMEDOUT:
+    case ECONNABORTED:
+    case ECONNREFUSED:
+    case EHOSTUNREACH:
+    case EHOSTDOWN:
+    case ENETUNREACH:
+    case ENETDOWN:
+    case ENETRESET:
+    case ENOTCONN:
+    case ESHUTDOWN:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static ssize_t read_failed(struct stream *stream, int code)
 {
     if (code == EINTR) {
@@ -91,6 +114,7 @@ static ssize_t read_failed(struct stream *stream, int code)
         return STREAM_AGAIN;
     }
     stream->recv_failed = true;
+    stream->unable = !is_of_peer(code);
     return STREAM_FAILED;
 }
 
@@ -104,6 +128,11 @@ static ssize_t write_failed(struct stream *stream, int code)
         return STREAM_AGAIN;
     }
     stream->send_failed = true;
+    if (!is_of_peer(code)) {
+        stream->unable = true;
+        stream->recv_failed = true;
+        return STREAM_FAILED;
+    }
     /* Linux says EPIPE when the peer had sent its FIN before the reset (tcp_reset, CLOSE_WAIT): then there is
      * an end to be read. Any other error means that there is none, and is told only once, here. */
     stream->reset_taken = code != EPIPE;
@@ -174,11 +203,10 @@ ssize_t stream_send(struct stream *stream, const void *bytes, size_t size)
 {
     undelay(stream);
     ssize_t n = send(stream->fd, bytes, size, MSG_NOSIGNAL);
-    if (n >= 0) {
-        stream->writable = (size_t)n == size;
-        return n > 0 ? n : STREAM_AGAIN;
+    if (n > 0) {
+        return n; /* cut short or not: only "again" tells for certain that an event will come */
     }
-    return write_failed(stream, errno);
+    return write_failed(stream, n == 0 ? EAGAIN : errno);
 }
 
 /* splice(2) says 0 at an end, but also where urgent data stands in its way (tcp_splice_read); only a receive

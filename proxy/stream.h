@@ -36,6 +36,7 @@ struct stream {
     bool reset_taken : 1; /* that send took the news of a reset without FIN */
     bool recv_failed : 1; /* reading met a reset: nothing comes in any more */
     bool shut : 1;        /* our FIN was sent */
+    bool unable : 1;      /* it failed for a reason of our own system, not of the peer */
     bool spoken_to : 1;   /* something was sent */
     bool undelayed : 1;   /* TCP_NODELAY is set, or means nothing here */
 };
@@ -59,7 +60,7 @@ void stream_note(struct stream *stream, short what);
 
 /* Receives up to size bytes. A count below size clears the readable hint unless the end is near. */
 ssize_t stream_recv(struct stream *stream, void *buffer, size_t size);
-/* Sends up to size bytes (size > 0); a count below size clears the writable hint. */
+/* Sends up to size bytes (size > 0); "again" clears the writable hint. */
 ssize_t stream_send(struct stream *stream, const void *bytes, size_t size);
 /* From the socket into an empty pipe, and from a pipe that holds size bytes out to the socket. */
 ssize_t stream_fill(struct stream *stream, int pipe_fd, size_t size);
