@@ -117,6 +117,14 @@ static void write_schedule(FILE *out, const struct outlook *ahead)
         }
         fputc('\n', out);
     }
+    if (ahead->config->aim == CONFIG_AIM_LIVE) {
+        char limit[16];
+        units_format_share(ahead->config->aim_limit_bp, limit, sizeof(limit));
+        fprintf(out,
+                "  shares are of the connections open: until one is reached up to %s of the new ones go to "
+                "the new group\n",
+                limit);
+    }
     if (ahead->config->between != NULL || ahead->config->weekdays != NULL) {
         fprintf(out, "  advances only %s%s%s (%s)\n",
                 ahead->config->between != NULL ? ahead->config->between : "all day",
@@ -196,11 +204,12 @@ static json_t *json_of_plan(const struct outlook *ahead)
                           ? json_null()
                           : json_real((double)ahead->slowest_us / (double)CLOCK_US_PER_S);
     return json_pack(
-        "{s:{s:o,s:o,s:o,s:o,s:s,s:f,s:o,s:o}}", "plan", "service", render_json_text(ahead->service->name),
-        "from", render_json_text(routing_group_name(routing, ahead->from)), "to",
+        "{s:{s:o,s:o,s:o,s:o,s:s,s:s,s:f,s:o,s:o}}", "plan", "service",
+        render_json_text(ahead->service->name), "from",
+        render_json_text(routing_group_name(routing, ahead->from)), "to",
         ahead->to != ROUTING_NONE ? render_json_text(routing_group_name(routing, ahead->to)) : json_null(),
-        "steps", json_of_steps(ahead), "commit",
-        ahead->config->commit == CONFIG_COMMIT_MANUAL ? "manual" : "auto", "fastest_s",
+        "steps", json_of_steps(ahead), "aim", ahead->config->aim == CONFIG_AIM_LIVE ? "live" : "share",
+        "commit", ahead->config->commit == CONFIG_COMMIT_MANUAL ? "manual" : "auto", "fastest_s",
         (double)ahead->fastest_us / (double)CLOCK_US_PER_S, "slowest_s", slowest, "preflight",
         json_of_findings(ahead));
 }

@@ -173,6 +173,7 @@ static void add_migration(struct exposition *all, const struct admin_service *se
     struct migration_status status;
     migration_read(service->migration, &status);
     add_real(all, METRIC_ID_SHARE, &place, (double)status.share_bp / UNITS_BP_FULL);
+    add_real(all, METRIC_ID_ROUTED_SHARE, &place, (double)status.routed_bp / UNITS_BP_FULL);
     add_real(all, METRIC_ID_LIVE_SHARE, &place, (double)status.live_share_bp / UNITS_BP_FULL);
     for (int phase = 0; phase < MIGRATION_PHASE_COUNT; phase++) {
         add_labelled(all, METRIC_ID_PHASE, &place, "phase", migration_phase_name((enum migration_phase)phase),

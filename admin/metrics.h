@@ -19,7 +19,9 @@
     X(LOG_DROPPED, "shunt_log_lines_dropped_total", COUNTER, "log lines that found the queue full")          \
     X(SERVICE_OPEN, "shunt_service_connections_open", GAUGE, "client connections open now")                  \
     X(CLOSED, "shunt_connections_closed_total", COUNTER, "client connections ended, by reason")              \
-    X(SHARE, "shunt_share_ratio", GAUGE, "part of the new connections that go to the target, 0 to 1")        \
+    X(SHARE, "shunt_share_ratio", GAUGE, "share of the step, or set by hand, 0 to 1")                        \
+    X(ROUTED_SHARE, "shunt_routed_share_ratio", GAUGE,                                                       \
+      "part of the new connections that go to the target, 0 to 1; with aim = live not that of the step")     \
     X(LIVE_SHARE, "shunt_live_share_ratio", GAUGE, "part of the open connections on the target, 0 to 1")     \
     X(PHASE, "shunt_migration_phase", GAUGE, "1 for the phase that the migration is in, else 0")             \
     X(STEP, "shunt_migration_step", GAUGE, "step of the plan, from 1; 0 before the first")                   \

@@ -66,6 +66,10 @@ void render_in_force(FILE *out, const struct migration_status *status)
     fputs(migration_phase_name(status->phase), out);
     units_format_share(status->share_bp, text, sizeof(text));
     fprintf(out, ", share %s", text);
+    if (status->aim_live) {
+        units_format_share(status->routed_bp, text, sizeof(text));
+        fprintf(out, " of those open (%s of new ones)", text);
+    }
     units_format_share(status->live_share_bp, text, sizeof(text));
     fprintf(out, ", live %s", text);
     if (status->step > 0) {

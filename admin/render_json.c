@@ -229,15 +229,16 @@ static json_t *json_of_service(const struct admin_service *service)
 {
     struct migration_status status;
     migration_read(service->migration, &status);
-    return json_pack("{s:o,s:o,s:s,s:o,s:o,s:s,s:o,s:o,s:I,s:I,s:I,s:I,s:o,s:o,s:b,s:o,s:o,s:o}", "name",
-                     render_json_text(service->name), "listen", json_of_listen(service), "assign",
+    return json_pack("{s:o,s:o,s:s,s:o,s:o,s:s,s:o,s:o,s:I,s:I,s:I,s:I,s:s,s:I,s:o,s:o,s:b,s:o,s:o,s:o}",
+                     "name", render_json_text(service->name), "listen", json_of_listen(service), "assign",
                      service->config->assign == CONFIG_ASSIGN_CLIENT ? "client" : "connection", "active",
                      json_of_group_name(service->routing, status.active), "target",
                      json_of_group_name(service->routing, status.target), "phase",
                      migration_phase_name(status.phase), "reason", render_json_text(status.reason),
                      "migration", status.id[0] != '\0' ? render_json_text(status.id) : json_null(), "step",
                      (json_int_t)status.step, "steps", (json_int_t)status.steps, "share_bp",
-                     (json_int_t)status.share_bp, "live_share_bp", (json_int_t)status.live_share_bp,
+                     (json_int_t)status.share_bp, "live_share_bp", (json_int_t)status.live_share_bp, "aim",
+                     status.aim_live ? "live" : "share", "routed_bp", (json_int_t)status.routed_bp,
                      "step_left_s", json_of_seconds(status.step_left_us), "eta_s",
                      json_of_seconds(status.eta_us), "detached", (int)status.detached, "connections",
                      json_of_connections(service), "gate", json_of_gate(status.gate), "groups",

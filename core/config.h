@@ -57,6 +57,7 @@ enum config_postgresql_role {
 enum config_ramp_shape { CONFIG_RAMP_LINEAR, CONFIG_RAMP_EXPONENTIAL };
 enum config_on_fail { CONFIG_FAIL_ROLLBACK, CONFIG_FAIL_PAUSE };
 enum config_commit { CONFIG_COMMIT_AUTO, CONFIG_COMMIT_MANUAL };
+enum config_aim { CONFIG_AIM_SHARE, CONFIG_AIM_LIVE };
 enum config_restart { CONFIG_RESTART_CONTINUE, CONFIG_RESTART_PAUSE };
 enum config_drain_end { CONFIG_DRAIN_CLOSE, CONFIG_DRAIN_WAIT };
 enum config_back_shape { CONFIG_BACK_AT_ONCE, CONFIG_BACK_LINEAR };
@@ -225,9 +226,11 @@ struct config_migration {
     struct config_step *steps;
     size_t steps_len;
     struct config_ramp ramp; /* exactly one of steps and ramp */
-    char *between;           /* hours in which it may advance, "09:00-17:00"; NULL: all */
-    char *weekdays;          /* "mon-fri"; NULL: all */
-    char *time_zone;         /* of both */
+    enum config_aim aim;
+    uint32_t aim_limit_bp; /* LIVE: of new connections to the target at most */
+    char *between;         /* hours in which it may advance, "09:00-17:00"; NULL: all */
+    char *weekdays;        /* "mon-fri"; NULL: all */
+    char *time_zone;       /* of both */
     struct {
         uint64_t timeout_us;
         enum config_drain_end on_timeout;

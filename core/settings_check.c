@@ -169,6 +169,12 @@ static void check_migration(struct settings_reader *reader, const config_setting
     } else if (!steps && !ramp) {
         settings_complain(reader, node, "needs \"steps\" or \"ramp\"");
     }
+    if (service->migration.aim == CONFIG_AIM_LIVE && service->assign == CONFIG_ASSIGN_CLIENT) {
+        settings_complain(
+            reader, config_setting_get_member(node, "aim"),
+            "aim = \"live\" does not go with assign = \"client\": to steer the connections open, "
+            "clients would be sent forth and back; use assign = \"connection\", or aim = \"share\"");
+    }
     settings_check_migration(reader, node, &service->migration);
     settings_path_cut(&reader->path, mark);
 }

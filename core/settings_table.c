@@ -47,6 +47,7 @@ static const char *const postgresql_words[] = {"any", "read-write", "standby", N
 static const char *const shape_words[] = {"linear", "exponential", NULL};
 static const char *const on_fail_words[] = {"rollback", "pause", NULL};
 static const char *const commit_words[] = {"auto", "manual", NULL};
+static const char *const aim_words[] = {"share", "live", NULL};
 static const char *const restart_words[] = {"continue", "pause", NULL};
 static const char *const hook_words[] = {"start",   "before-step",   "pause",     "rollback",
                                          "drained", "before-commit", "completed", NULL};

@@ -70,6 +70,24 @@
      .words = shape_words,
      .fallback = "linear",
      .text = "`linear` adds the same each time, `exponential` multiplies: careful first, fast at the end."},
+    {.path = "services.migration.aim",
+     .type = SETTINGS_WORD,
+     AT(struct config_service, migration.aim),
+     .words = aim_words,
+     .fallback = "share",
+     .text =
+         "What the share of a step is of. `share`: of the new connections. `live`: of the connections open; "
+         "more than the share of the new ones goes to the new group until that is reached, and less when it "
+         "is "
+         "exceeded. For long-lived connections; wants `assign = \"connection\"`."},
+    {.path = "services.migration.aim_limit",
+     .type = SETTINGS_SHARE,
+     AT(struct config_service, migration.aim_limit_bp),
+     RANGE(1, UNITS_BP_FULL),
+     .fallback = "100%",
+     .text = "With `aim = \"live\"`: at most this part of the new connections goes to the new group while "
+             "the share of "
+             "the step is lower; above it, the share itself."},
     {.path = "services.migration.between",
      .type = SETTINGS_STRING,
      AT(struct config_service, migration.between),

@@ -258,14 +258,16 @@ void migration_read(const struct migration *m, struct migration_status *out)
     const struct machine *s = &m->machine;
     uint64_t now_us = m->clock_us(m->clock_context);
 
-    *out = (struct migration_status){.phase = s->phase,
-                                     .active = s->active,
-                                     .target =
-                                         s->phase == MIGRATION_IDLE ? migration_default_target(m) : s->target,
-                                     .share_bp = s->share_bp,
-                                     .step = s->step,
-                                     .steps = plan_steps(m->setup.plan),
-                                     .detached = s->detached};
+    *out = (struct migration_status){
+        .phase = s->phase,
+        .active = s->active,
+        .target = s->phase == MIGRATION_IDLE ? migration_default_target(m) : s->target,
+        .share_bp = s->share_bp,
+        .routed_bp = machine_is_open(s) ? routing_share_bp(m->options.routing) : s->share_bp,
+        .aim_live = aim_steers(m),
+        .step = s->step,
+        .steps = plan_steps(m->setup.plan),
+        .detached = s->detached};
     narrate_id(m, s, out->id, sizeof(out->id));
     narrate_reason(m, now_us, out->reason, sizeof(out->reason));
     out->gate = judge_result(m);

@@ -56,7 +56,7 @@ void migration_route(struct migration *m)
     machine_route(&m->machine, &active, &target, &share_bp);
     routing_set_active(m->options.routing, active);
     routing_set_target(m->options.routing, target);
-    routing_set_share(m->options.routing, share_bp);
+    routing_set_share(m->options.routing, target == ROUTING_NONE ? share_bp : aim_share_bp(m));
     m->unpublished = routing_publish(m->options.routing, &err) != 0;
     if (m->unpublished) {
         log_line(LOG_LEVEL_ERROR, "routing not published, will try again",
@@ -339,6 +339,7 @@ void migration_turn(struct migration *m)
             break;
         }
     }
+    aim_turn(m);
     drain_turn(m);
     write_progress(m);
     setup_renew(m, false);

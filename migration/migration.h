@@ -53,7 +53,9 @@ struct migration_status {
     char reason[256]; /* why it is in this phase or what it waits for; empty when there is nothing to say */
     uint32_t active;  /* group indices; target ROUTING_NONE when idle and none could be meant */
     uint32_t target;
-    uint32_t share_bp;      /* in force */
+    uint32_t share_bp;      /* of the step, or by hand */
+    uint32_t routed_bp;     /* of new connections, in force: share_bp, but for aim_live */
+    bool aim_live;          /* share_bp is of the connections open, and routed_bp is steered for that */
     uint32_t live_share_bp; /* of the connections open now */
     uint32_t step, steps;   /* step counts from 1; 0 before the first. A ramp counts as its number of ticks */
     uint64_t step_left_us;  /* until the next step, or the end of the drain; CLOCK_NEVER when it waits for

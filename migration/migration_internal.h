@@ -12,6 +12,7 @@
  *   waits.c       hours and numbers that a step waits for
  *   judge.c       the gate: reads the counters for it, says what it sees
  *   preflight.c   what is looked at before a start
+ *   aim.c         the share in force, steered or not
  *   rate.c        connections a minute, for the plan
  *   hooked.c      what hooks and webhooks are told and asked
  *
@@ -30,6 +31,7 @@
 #include "migration/migration.h"
 #include "migration/pace.h"
 #include "migration/plan.h"
+#include "migration/steer.h"
 #include "migration/webhooks.h"
 
 #include <jansson.h>
@@ -90,6 +92,7 @@ struct migration {
     struct pace pace;         /* of closing connections at the end of a drain */
     struct random_state random;
     struct rate rate;
+    struct steer steer;     /* with aim = "live" */
     bool hook_held;         /* a question to the hooks holds the step up */
     uint64_t hook_retry_us; /* when a refusal is asked about again; 0: none */
     char hook_words[300];   /* of the refusal last said */
@@ -215,6 +218,15 @@ void hooked_narrate(const struct migration *m, char *out, size_t out_size);
 MUST_CHECK int rate_begin(struct migration *m);
 void rate_end(struct migration *m);
 void rate_look(struct migration *m, uint64_t now_us);
+/* Connections established on all backends so far. */
+uint64_t rate_count(const struct migration *m);
+
+/* aim.c: whether the share in force is steered now. */
+bool aim_steers(const struct migration *m);
+/* The share that the routing is to have; looks at the counters when that is due. */
+uint32_t aim_share_bp(struct migration *m);
+/* Puts it in force when it has changed. */
+void aim_turn(struct migration *m);
 
 /* overrides.c: applies the weights and operator states of the journal that the configuration has not
  * overtaken. */

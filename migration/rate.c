@@ -10,7 +10,7 @@
 
 #define EVERY_US (5 * CLOCK_US_PER_S)
 
-static uint64_t count_all(const struct migration *m)
+uint64_t rate_count(const struct migration *m)
 {
     uint64_t sum = 0;
 
@@ -29,7 +29,7 @@ void rate_look(struct migration *m, uint64_t now_us)
 {
     struct rate *rate = &m->rate;
 
-    rate->looks[rate->next % RATE_LOOKS] = (struct rate_look){.at_us = now_us, .count = count_all(m)};
+    rate->looks[rate->next % RATE_LOOKS] = (struct rate_look){.at_us = now_us, .count = rate_count(m)};
     rate->next++;
 }
 
@@ -39,12 +39,17 @@ double migration_rate_per_minute(const struct migration *m)
     uint64_t now_us = m->clock_us(m->clock_context);
     const struct rate_look *oldest = &rate->looks[rate->next < RATE_LOOKS ? 0 : rate->next % RATE_LOOKS];
     uint64_t passed;
+    uint64_t count;
 
     if (rate->next == 0 || now_us - oldest->at_us < CLOCK_US_PER_S) {
         return -1.0;
     }
     passed = now_us - oldest->at_us;
-    return (double)(count_all(m) - oldest->count) * 60.0 * (double)CLOCK_US_PER_S / (double)passed;
+    count = rate_count(m);
+    if (count < oldest->count) { /* a backend and its counters are gone */
+        return -1.0;
+    }
+    return (double)(count - oldest->count) * 60.0 * (double)CLOCK_US_PER_S / (double)passed;
 }
 
 static void on_look(evutil_socket_t fd, short what, void *context)

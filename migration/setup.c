@@ -85,6 +85,7 @@ void setup_renew(struct migration *m, bool begin)
     m->next = NULL;
     free(next);
     m->judging = false;
+    steer_begin(&m->steer);
     m->shut = false;
     m->counted_step = 0;
     m->hook_held = false;

@@ -153,6 +153,11 @@ static void put_head(struct page *page, const json_t *service)
     if (is_under_way(service)) {
         add(line, "   step %" PRId64 "/%" PRId64 "   share %s  live %s", integer_of(service, "step"),
             integer_of(service, "steps"), share, live);
+        if (strcmp(text_of(service, "aim"), "live") == 0) {
+            char routed[16];
+            units_format_share((uint32_t)integer_of(service, "routed_bp"), routed, sizeof(routed));
+            add(line, " (%s of new ones)", routed);
+        }
         add_seconds(line, "next step in ", json_object_get(service, "step_left_s"));
         add_seconds(line, "all done in ", json_object_get(service, "eta_s"));
     } else {

@@ -258,6 +258,9 @@ static void configure(struct world *w, const char *what, char *rest)
         read_hours(w, rest);
     } else if (strcmp(what, "wall") == 0) {
         set_wall(w, rest);
+    } else if (strcmp(what, "aim") == 0) { /* live 60% */
+        w->config.migration.aim = strcmp(word(&rest), "live") == 0 ? CONFIG_AIM_LIVE : CONFIG_AIM_SHARE;
+        w->config.migration.aim_limit_bp = *rest == '\0' ? UNITS_BP_FULL : share(rest);
     } else if (strcmp(what, "rollback") == 0) {
         read_rollback(&w->config.migration, rest);
     } else if (strcmp(what, "commit") == 0) {

@@ -27,7 +27,7 @@
     "migration = { steps = ( { share = \"50%\"; hold = \"5m\"; }, { share = \"100%\"; hold = \"5m\"; } ); "  \
     "};"
 #define PLAN_HOURS                                                                                           \
-    "migration = { steps = ( { share = \"100%\"; hold = \"1m\"; } ); between = \"09:00-17:00\"; "             \
+    "migration = { steps = ( { share = \"100%\"; hold = \"1m\"; } ); between = \"09:00-17:00\"; "            \
     "gate = { max_error_rate = \"1%\"; }; };"
 #define OLD "{ name = \"old\"; backends = ( { address = \"127.0.0.1:1001\"; } ); }"
 #define NEW "{ name = \"new\"; backends = ( { address = \"127.0.0.1:1002\"; } ); }"

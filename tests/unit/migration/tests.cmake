@@ -1,4 +1,5 @@
 unit_test(plan migration shunt_migration)
+unit_test(steer migration shunt_migration)
 unit_test(reconfigure migration shunt_migration)
 unit_test(journal migration shunt_migration)
 unit_test(machine migration shunt_migration)
