@@ -56,31 +56,20 @@ def fixture_server(started):
     return make
 
 
-@pytest.fixture(name="refuser")
-def fixture_refuser(started):
-    def make():
-        one = peers_module.Refuser()
-        started.backends.append(one)
-        return one
-    return make
+def backends_of(kind):
+    """A fixture that makes backends of a kind, stopped at the end of the test."""
+    def fixture(started):
+        def make(*words, **settings):
+            one = kind(*words, **settings)
+            started.backends.append(one)
+            return one
+        return make
+    return fixture
 
 
-@pytest.fixture(name="swallower")
-def fixture_swallower(started):
-    def make():
-        one = peers_module.Swallower()
-        started.backends.append(one)
-        return one
-    return make
-
-
-@pytest.fixture(name="load_server")
-def fixture_load_server(started):
-    def make(*words, **settings):
-        one = LoadServer(*words, **settings)
-        started.backends.append(one)
-        return one
-    return make
+fixture_refuser = pytest.fixture(name="refuser")(backends_of(peers_module.Refuser))
+fixture_swallower = pytest.fixture(name="swallower")(backends_of(peers_module.Swallower))
+fixture_load_server = pytest.fixture(name="load_server")(backends_of(LoadServer))
 
 
 @pytest.fixture(name="load_client")
