@@ -254,6 +254,16 @@ struct config_migration {
     struct config_gate gate;
 };
 
+/* None: 0, of rates UINT64_MAX. */
+struct config_limits {
+    uint64_t connections;
+    uint32_t connections_per_client;
+    uint64_t rate, rate_per_client; /* new connections, UNITS_RATE */
+    uint32_t prefix_ipv4, prefix_ipv6;
+    uint64_t table_size;            /* clients that are kept track of */
+    uint64_t first_byte_timeout_us; /* of a service */
+};
+
 struct config_service {
     char *name;
     char **listen; /* as written; relative unix paths made absolute */
@@ -274,6 +284,9 @@ struct config_service {
         size_t from_len;
         uint64_t timeout_us; /* for the whole header */
     } proxy_protocol;
+    char **allow, **deny; /* prefixes, or @PATH */
+    size_t allow_len, deny_len;
+    struct config_limits limits;
     struct config_group *groups;
     size_t groups_len;
     struct config_migration migration;
@@ -305,6 +318,7 @@ struct config {
     struct {
         char *level, *format;
     } log;
+    struct config_limits limits; /* of all services together */
     struct config_service *services;
     size_t services_len;
 };

@@ -101,4 +101,6 @@ void settings_check_edge(struct settings_reader *reader, const config_setting_t 
 {
     check_proxy_protocol(reader, service_node, service);
     check_groups(reader, service_node, service);
+    check_prefixes(reader, settings_good(service_node, "allow"), "allow", service->allow, service->allow_len);
+    check_prefixes(reader, settings_good(service_node, "deny"), "deny", service->deny, service->deny_len);
 }

@@ -19,6 +19,8 @@ enum settings_type {
     SETTINGS_DURATION, /* uint64_t, us */
     SETTINGS_SHARE,    /* uint32_t, basis points */
     SETTINGS_SIZE,     /* uint64_t, bytes */
+    SETTINGS_SPEED,    /* uint64_t, bytes a second */
+    SETTINGS_RATE,     /* uint64_t, UNITS_RATE */
     SETTINGS_MODE,     /* uint32_t, file permission bits, written in octal */
     SETTINGS_WORD,     /* an enum whose values count from 0 in the order of words */
     SETTINGS_STRING,   /* char *, owned, as are the next five; one of words when there are words */
@@ -57,7 +59,7 @@ struct setting {
     const char *absent;       /* the default when the whole section is left out; NULL: fallback */
     const char *from;         /* default: the value of this sibling text, which stands above in the table */
     const char *note;         /* how the documents describe a default that is not a plain text */
-    const char *const *words; /* ends in NULL. Of a DURATION: one word that stands for UINT64_MAX */
+    const char *const *words; /* ends in NULL. Of a number: one word that stands for UINT64_MAX */
     const char *text;         /* one line for the documents */
     uint64_t (*derive)(const void *element); /* default: computed from what stands above in the table */
 };

@@ -161,16 +161,21 @@ static const char reference_intro[] =
     "- A name is 1 to 63 letters, digits and `. - _ : [ ]`; a backend's name may be longer and hold "
     "slashes.\n";
 
+static bool is_number(const struct setting *setting)
+{
+    return setting->type >= SETTINGS_COUNT && setting->type <= SETTINGS_MODE;
+}
+
 static const char *type_word(const struct setting *setting)
 {
     static const char *const words[] = {
-        [SETTINGS_BOOL] = "bool",         [SETTINGS_COUNT] = "number",  [SETTINGS_DECIMAL] = "decimal",
-        [SETTINGS_DURATION] = "duration", [SETTINGS_SHARE] = "share",   [SETTINGS_SIZE] = "size",
-        [SETTINGS_MODE] = "octal mode",   [SETTINGS_WORD] = "word",     [SETTINGS_STRING] = "text",
-        [SETTINGS_NAME] = "name",         [SETTINGS_ENDPOINT] = "name", [SETTINGS_ADDRESS] = "address",
-        [SETTINGS_PREFIX] = "prefix",     [SETTINGS_PATH] = "path",     [SETTINGS_SECTION] = "section",
-        [SETTINGS_LIST] = "list"};
-    return setting->words && setting->type != SETTINGS_DURATION ? "word" : words[setting->type];
+        [SETTINGS_BOOL] = "bool",         [SETTINGS_COUNT] = "number",    [SETTINGS_DECIMAL] = "decimal",
+        [SETTINGS_DURATION] = "duration", [SETTINGS_SHARE] = "share",     [SETTINGS_SIZE] = "size",
+        [SETTINGS_SPEED] = "speed",       [SETTINGS_RATE] = "rate",       [SETTINGS_MODE] = "octal mode",
+        [SETTINGS_WORD] = "word",         [SETTINGS_STRING] = "text",     [SETTINGS_NAME] = "name",
+        [SETTINGS_ENDPOINT] = "name",     [SETTINGS_ADDRESS] = "address", [SETTINGS_PREFIX] = "prefix",
+        [SETTINGS_PATH] = "path",         [SETTINGS_SECTION] = "section", [SETTINGS_LIST] = "list"};
+    return setting->words && !is_number(setting) ? "word" : words[setting->type];
 }
 
 static void write_range(FILE *out, const struct setting *setting)
@@ -180,11 +185,11 @@ static void write_range(FILE *out, const struct setting *setting)
     for (size_t i = 0; setting->words && setting->words[i]; i++) {
         fprintf(out, "%s`%s`", i > 0 ? ", " : "", setting->words[i]);
     }
-    if (setting->words && setting->type != SETTINGS_DURATION) {
+    if (setting->words && !is_number(setting)) {
         return;
     }
     fputs(setting->words ? ", " : "", out);
-    if (setting->type >= SETTINGS_COUNT && setting->type <= SETTINGS_MODE) {
+    if (is_number(setting)) {
         settings_number_format(setting->type, setting->min, lowest, sizeof lowest);
         settings_number_format(setting->type, setting->max, highest, sizeof highest);
         fprintf(out, "%s to %s", lowest, highest);

@@ -53,6 +53,7 @@ static const char *const hook_words[] = {"start",   "before-step",   "pause",   
                                          "drained", "before-commit", "completed", NULL};
 static const char *const webhook_words[] = {"cloudevents", "text", NULL};
 static const char *const webhook_event_words[] = {"start", "pause", "rollback", "drained", "completed", NULL};
+static const char *const off_words[] = {"off", NULL};
 static const char *const hold_words[] = {"manual", NULL};
 static const char *const drain_end_words[] = {"close", "wait", NULL};
 static const char *const back_shape_words[] = {"at-once", "linear", NULL};
@@ -225,6 +226,7 @@ static const struct setting list[] = {
      .words = format_words,
      .fallback = "logfmt",
      .text = "Lines of key=value pairs, or of JSON."},
+#include "core/settings_table_limits.h"
 
     {.path = "services",
      .type = SETTINGS_LIST,

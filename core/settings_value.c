@@ -50,6 +50,10 @@ const char *settings_type_describe(const struct setting *setting)
         return "a share in percent such as \"25%\" or \"0.5%\"";
     case SETTINGS_SIZE:
         return "a size such as \"4096\", \"64KiB\" or \"1MiB\"";
+    case SETTINGS_SPEED:
+        return "bytes a second such as \"64KiB/s\" or \"10MiB/s\"";
+    case SETTINGS_RATE:
+        return "a number in a time such as \"100/s\", \"600/m\" or \"1000/h\"";
     case SETTINGS_MODE:
         return "permission bits in octal such as \"0660\"";
     case SETTINGS_ADDRESS:
@@ -102,6 +106,7 @@ void settings_number_format(enum settings_type type, uint64_t value, char *out, 
     static const uint64_t durations[] = {
         UINT64_C(86400000000), UINT64_C(3600000000), 60000000, 1000000, 1000, 1};
     static const char *const size_names[] = {"GiB", "MiB", "KiB", ""};
+    static const char *const speed_names[] = {"GiB/s", "MiB/s", "KiB/s", "/s"};
     static const uint64_t sizes[] = {1u << 30, 1u << 20, 1u << 10, 1};
     switch (type) {
     case SETTINGS_DURATION:
@@ -109,6 +114,12 @@ void settings_number_format(enum settings_type type, uint64_t value, char *out, 
         break;
     case SETTINGS_SIZE:
         format_units(value, size_names, sizes, out, out_size);
+        break;
+    case SETTINGS_SPEED:
+        format_units(value, speed_names, sizes, out, out_size);
+        break;
+    case SETTINGS_RATE:
+        units_format_rate(value, out, out_size);
         break;
     case SETTINGS_SHARE:
         units_format_share((uint32_t)value, out, out_size);
@@ -175,6 +186,10 @@ static int parse_number(enum settings_type type, const char *text, uint64_t *out
         return units_parse_duration(text, out);
     case SETTINGS_SIZE:
         return units_parse_size(text, out);
+    case SETTINGS_SPEED:
+        return units_parse_speed(text, out);
+    case SETTINGS_RATE:
+        return units_parse_rate(text, out);
     case SETTINGS_DECIMAL:
         return parse_decimal(text, out);
     case SETTINGS_MODE:

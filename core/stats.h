@@ -26,6 +26,9 @@
     X(DRAINED, "drained", "closed at the end of a drain")                                                    \
     X(KILLED, "killed", "closed by an operator")                                                             \
     X(LIMIT, "limit", "refused by a limit")                                                                  \
+    X(DENIED, "denied", "refused by the lists of addresses")                                                 \
+    X(RATE_LIMITED, "rate-limited", "refused because too many came in a time")                               \
+    X(FIRST_BYTE, "first-byte", "no byte from the client in time")                                           \
     X(PROXY_HEADER, "proxy-header", "no valid PROXY header in time, or from somebody who may not send one")  \
     X(NO_BACKEND, "no-backend", "no backend was usable")                                                     \
     X(SHUTDOWN, "shutdown", "closed because the program stops")                                              \
@@ -60,6 +63,7 @@ enum stats_error {
     X(retries, "connect attempts after a failed one")                                                        \
     X(spilled, "connections served by the other group because their own could not")                          \
     X(spliced_bytes, "bytes moved through pipes without copying")                                            \
+    X(untracked, "connections of clients that the table of limits had no room for")                          \
     X(accept_pauses, "times that accepting paused because descriptors ran out")
 
 /* Counters of a backend: X(name, "help"). */

@@ -4,6 +4,7 @@
  */
 #include "core/units.h"
 
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -194,6 +195,47 @@ int units_parse_size(const char *text, uint64_t *out_bytes)
         }
     }
     return ERR_PARSE;
+}
+
+static const struct {
+    const char *name;
+    unsigned period_s;
+} rate_units[] = {{"/s", 1}, {"/m", 60}, {"/h", 3600}};
+
+int units_parse_rate(const char *text, uint64_t *out)
+{
+    uint64_t count = 0;
+    int rc = read_digits(&text, UNITS_RATE_COUNT_MAX, &count);
+    for (size_t i = 0; rc != ERR_PARSE && i < sizeof(rate_units) / sizeof(rate_units[0]); i++) {
+        if (strcmp(text, rate_units[i].name) == 0) {
+            *out = rc == ERR_OK ? UNITS_RATE(count, rate_units[i].period_s) : *out;
+            return rc;
+        }
+    }
+    return ERR_PARSE;
+}
+
+void units_format_rate(uint64_t rate, char *out, size_t out_size)
+{
+    const char *name = "";
+    for (size_t i = 0; i < sizeof(rate_units) / sizeof(rate_units[0]); i++) {
+        if (rate_units[i].period_s == UNITS_RATE_PERIOD_S(rate)) {
+            name = rate_units[i].name;
+        }
+    }
+    snprintf(out, out_size, "%" PRIu64 "%s", UNITS_RATE_COUNT(rate), name);
+}
+
+int units_parse_speed(const char *text, uint64_t *out_bytes)
+{
+    char size[32];
+    size_t len = strlen(text);
+    if (len < 3 || len >= sizeof(size) || strcmp(text + len - 2, "/s") != 0) {
+        return ERR_PARSE;
+    }
+    memcpy(size, text, len - 2);
+    size[len - 2] = '\0';
+    return units_parse_size(size, out_bytes);
 }
 
 int units_parse_count(const char *text, uint64_t max, uint64_t *out)

@@ -25,6 +25,19 @@ MUST_CHECK int units_parse_share(const char *text, int percent_optional, uint32_
 /* "65536", "64KiB", "1MiB", "2GiB": bytes. */
 MUST_CHECK int units_parse_size(const char *text, uint64_t *out_bytes);
 
+/* A number of events in a period as one value: so ordered by number first. */
+#define UNITS_RATE(count, period_s) (((uint64_t)(count) << 12) | (uint64_t)(period_s))
+#define UNITS_RATE_COUNT(rate) ((rate) >> 12)
+#define UNITS_RATE_PERIOD_S(rate) ((rate)&0xfffu)
+#define UNITS_RATE_COUNT_MAX UINT64_C(1000000000)
+/* "100/s", "600/m", "1000/h": UNITS_RATE. A count above UNITS_RATE_COUNT_MAX is ERR_RANGE. */
+MUST_CHECK int units_parse_rate(const char *text, uint64_t *out);
+/* The inverse. out_size of 32 always suffices. */
+void units_format_rate(uint64_t rate, char *out, size_t out_size);
+
+/* "1MiB/s": bytes a second. */
+MUST_CHECK int units_parse_speed(const char *text, uint64_t *out_bytes);
+
 /* Decimal digits only, at most max. */
 MUST_CHECK int units_parse_count(const char *text, uint64_t max, uint64_t *out);
 

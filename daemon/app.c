@@ -82,7 +82,8 @@ static int create_workers(struct app *app, struct err_text *err)
     if (rc != 0) {
         return rc;
     }
-    const struct proxy_options proxy = {.pool = app->pool, .max_connections = 0};
+    const struct proxy_options proxy = {
+        .pool = app->pool, .max_connections = 0, .limits = &app->config->limits};
     return proxy_create(&proxy, &app->proxy, err);
 }
 

@@ -1,8 +1,9 @@
 /*
- * Answers for the way of a connection from accepted to known: a PROXY header where one is expected, and from
- * whom. Runs on the connection's worker. The header is looked at where it lies, in the kernel, and only then
- * taken out: so nothing is kept for a client that is slow, and what follows the header is read by whoever
- * comes next as if there had been none. What a header says is core/proxy_protocol's business.
+ * Answers for the way of a connection from accepted to let in: a PROXY header where one is expected and from
+ * whom, then lists and limits. Runs on the connection's worker. The header is looked at where it lies, in the
+ * kernel, and only then taken out: so nothing is kept for a client that is slow, and what follows the header
+ * is read by whoever comes next as if there had been none. What a header says is core/proxy_protocol's
+ * business.
  */
 #include "core/log.h"
 #include "core/proxy_protocol.h"
@@ -12,10 +13,68 @@
 #include <event2/event.h>
 #include <sys/socket.h>
 
+/* In a Unix path's permissions stands who may connect; only whom it speaks for can be on a list. */
+static bool is_listed_out(const struct conn *conn)
+{
+    const struct proxy_service *service = conn->home->service;
+    if (conn->client.family == 0) {
+        return false;
+    }
+    return prefixes_contain(service->deny, &conn->client) ||
+           (service->allow != NULL && !prefixes_contain(service->allow, &conn->client));
+}
+
+/* Both limits, the service's first. */
+static enum admission_verdict enter(struct conn *conn, uint64_t now_us)
+{
+    struct admission *own = conn->home->service->admission;
+    struct admission *all = conn->home->shared->proxy->admission;
+    enum admission_verdict verdict = admission_enter(own, &conn->client, now_us, &conn->claim[0]);
+    if (all == NULL || verdict == ADMISSION_TOO_MANY || verdict == ADMISSION_TOO_OFTEN) {
+        return verdict;
+    }
+    enum admission_verdict second = admission_enter(all, &conn->client, now_us, &conn->claim[1]);
+    return second == ADMISSION_LET_IN ? verdict : second;
+}
+
+/* True when it may go on; else it is closed. */
+static bool let_in(struct conn *conn, uint64_t now_us)
+{
+    struct stats_service *stats = &conn->home->stats;
+    enum stats_close reason = STATS_CLOSE_DENIED;
+    if (!is_listed_out(conn)) {
+        switch (enter(conn, now_us)) {
+        case ADMISSION_UNTRACKED:
+            stats_add(&stats->untracked, 1);
+            return true;
+        case ADMISSION_LET_IN:
+            return true;
+        case ADMISSION_TOO_MANY:
+            reason = STATS_CLOSE_LIMIT;
+            break;
+        case ADMISSION_TOO_OFTEN:
+            reason = STATS_CLOSE_RATE_LIMITED;
+            break;
+        }
+    }
+    stats_add(&stats->refused, 1);
+    close_now(conn, reason, now_us);
+    return false;
+}
+
+void arrival_leave(struct conn *conn)
+{
+    admission_leave(conn->home->service->admission, &conn->claim[0]);
+    admission_leave(conn->home->shared->proxy->admission, &conn->claim[1]);
+}
+
+/* Who the client is, is known now. */
 static void pick(struct conn *conn, uint64_t now_us)
 {
-    conn_enter(conn, CONN_PICK, now_us);
-    connect_next(conn, now_us);
+    if (let_in(conn, now_us)) {
+        conn_enter(conn, CONN_PICK, now_us);
+        connect_next(conn, now_us);
+    }
 }
 
 /* Why a client was not served, for somebody who looks for it: peers can cause these lines at will. */
@@ -144,19 +203,38 @@ void arrival_begin(struct conn *conn, uint64_t now_us)
     arrival_go_on(conn, now_us); /* mostly it came with the connection */
 }
 
+/* NULL where nothing was written, which is not the same as an empty file. */
+static int load_list(char *const *texts, size_t len, struct prefixes **out, struct err_text *err)
+{
+    return len > 0 ? prefixes_load((const char *const *)texts, len, out, err) : 0;
+}
+
 int arrival_configure(struct proxy_service *service, const struct config_service *config,
                       struct err_text *err)
 {
-    service->proxy_header.accept = config->proxy_protocol.accept;
-    if (config->proxy_protocol.accept == CONFIG_PROXY_OFF) {
-        return 0;
+    int code = admission_create(&config->limits, &service->admission, err);
+    if (code == 0) {
+        code = load_list(config->allow, config->allow_len, &service->allow, err);
     }
+    if (code == 0) {
+        code = load_list(config->deny, config->deny_len, &service->deny, err);
+    }
+    if (config->limits.first_byte_timeout_us > 0) {
+        service->length_us[CONN_DEADLINE_FIRST_BYTE] = config->limits.first_byte_timeout_us;
+    }
+    if (code != 0 || config->proxy_protocol.accept == CONFIG_PROXY_OFF) {
+        return code;
+    }
+    service->proxy_header.accept = config->proxy_protocol.accept;
     service->length_us[CONN_DEADLINE_PROXY_HEADER] = config->proxy_protocol.timeout_us;
-    return prefixes_load((const char *const *)config->proxy_protocol.from, config->proxy_protocol.from_len,
-                         &service->proxy_header.from, err);
+    return load_list(config->proxy_protocol.from, config->proxy_protocol.from_len,
+                     &service->proxy_header.from, err);
 }
 
 void arrival_release(struct proxy_service *service)
 {
     prefixes_destroy(service->proxy_header.from);
+    prefixes_destroy(service->allow);
+    prefixes_destroy(service->deny);
+    admission_destroy(service->admission);
 }

@@ -35,6 +35,8 @@ void close_finish(struct conn *conn, enum stats_close reason, int outcome, uint6
     }
     connect_drop(conn);
     deadline_cancel(&conn->look);
+    deadline_cancel(&conn->first_byte);
+    arrival_leave(conn);
     visit_skip(home, conn);
     list_remove(&conn->node);
     stats_add(&home->stats.closed[reason], 1);

@@ -74,6 +74,7 @@ int conn_accept(struct service_worker *home, int fd, const struct addr *peer)
     conn->id = ((uint64_t)worker_index(shared->worker) << CONN_ID_WORKER_SHIFT) | ++shared->next_id;
     deadline_init(&conn->deadline);
     deadline_init(&conn->look);
+    deadline_init(&conn->first_byte);
     addr_ip_from(peer, &conn->client);
     stream_init(&conn->stream[CONN_CLIENT]);
     stream_init(&conn->stream[CONN_BACKEND]);
@@ -203,6 +204,17 @@ uint64_t conn_on_deadline(struct deadline *deadline, uint64_t now_us, void *cont
         return due_us;
     }
     close_now(conn, state == CONN_FLUSHING ? (enum stats_close)conn->reason : STATS_CLOSE_IDLE, now_us);
+    return 0;
+}
+
+uint64_t conn_on_first_byte(struct deadline *deadline, uint64_t now_us, void *context)
+{
+    (void)context;
+    struct conn *conn = list_entry(deadline, struct conn, first_byte);
+    assert(conn->magic == CONN_MAGIC);
+    if (!conn->client_spoke && conn->state != CONN_FLUSHING) {
+        close_now(conn, STATS_CLOSE_FIRST_BYTE, now_us);
+    }
     return 0;
 }
 

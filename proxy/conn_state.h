@@ -37,6 +37,7 @@ enum conn_deadline {
     CONN_DEADLINE_CONNECT,
     CONN_DEADLINE_IDLE,
     CONN_DEADLINE_HALF_CLOSE,
+    CONN_DEADLINE_FIRST_BYTE, /* of no state: runs beside those from RELAY on */
     CONN_DEADLINE_COUNT
 };
 

@@ -102,7 +102,7 @@ int proxy_create(const struct proxy_options *options, struct proxy **out, struct
     proxy->workers = workers;
     proxy->paces = stream_system_paces();
     split_limit(proxy, raise_limit(), options->max_connections);
-    int code = 0;
+    int code = options->limits != NULL ? admission_create(options->limits, &proxy->admission, err) : 0;
     for (unsigned i = 0; code == 0 && i < workers; i++) {
         code = worker_begin(proxy, i, err);
     }
@@ -110,6 +110,7 @@ int proxy_create(const struct proxy_options *options, struct proxy **out, struct
         for (unsigned i = 0; i < workers && proxy->worker[i].worker != NULL; i++) {
             worker_end(&proxy->worker[i]);
         }
+        admission_destroy(proxy->admission);
         free(proxy->worker);
         free(proxy);
         return code;
@@ -130,6 +131,7 @@ void proxy_destroy(struct proxy *proxy)
     for (unsigned i = 0; i < proxy->workers; i++) {
         conn_pool_clear(&proxy->worker[i]);
     }
+    admission_destroy(proxy->admission);
     free(proxy->worker);
     free(proxy);
 }

@@ -21,6 +21,7 @@ struct proxy_service;
 struct proxy_options {
     struct worker_pool *pool; /* borrowed */
     uint64_t max_connections; /* client connections over all services; 0: derived from RLIMIT_NOFILE */
+    const struct config_limits *limits; /* over all services; borrowed for the call. NULL: none */
 };
 
 struct proxy_timeouts {

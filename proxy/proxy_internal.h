@@ -20,6 +20,7 @@
 #include "core/source.h"
 #include "core/stats.h"
 #include "core/worker.h"
+#include "proxy/admission.h"
 #include "proxy/conn_state.h"
 #include "proxy/pipes.h"
 #include "proxy/proxy.h"
@@ -73,6 +74,7 @@ struct conn {
     uint64_t id;                  /* unique over all workers */
     struct list node;             /* in home->connections */
     struct deadline deadline;     /* of the present state */
+    struct deadline first_byte;   /* of the client, where that is bounded */
     struct deadline look;         /* a second look at sockets whose last receive came back short */
     struct worker_task task;      /* continue after a used-up budget, then the deferred free */
     uint64_t accepted_us;
@@ -83,7 +85,8 @@ struct conn {
     struct lease lease;           /* held while lease.backend is set */
     struct stream stream[2];      /* by enum conn_side */
     struct conn_flow flow[2];
-    struct addr_ip client;
+    struct addr_ip client;           /* behind a PROXY header the one in it */
+    struct admission_claim claim[2]; /* on the service's limits, and on those over all */
 };
 
 struct listener {
@@ -129,7 +132,9 @@ struct proxy_service {
         enum config_proxy_accept accept;
         struct prefixes *from; /* owned */
     } proxy_header;
-    struct outward *outward; /* owned; by group */
+    struct prefixes *allow, *deny; /* owned; NULL: everybody, nobody */
+    struct admission *admission;   /* owned; NULL: no limits */
+    struct outward *outward;       /* owned; by group */
     size_t outward_len;
     bool introduces;            /* a group wants PROXY headers */
     _Atomic unsigned listening; /* workers that still hold listeners; the last one closes Unix paths */
@@ -162,6 +167,7 @@ struct proxy {
     _Atomic uint64_t open;     /* over all services and workers */
     _Atomic long pipes_budget; /* pipes that may still be opened */
     unsigned workers;
+    struct admission *admission; /* owned; limits over all services. NULL: none */
     bool paces;                  /* stream_system_paces */
     struct proxy_worker *worker; /* owned */
 };
@@ -195,7 +201,7 @@ bool conn_listen_to_client(struct conn *conn);
 void conn_run(struct conn *conn, uint64_t now_us);
 void conn_on_client(evutil_socket_t fd, short what, void *context);
 void conn_on_backend(evutil_socket_t fd, short what, void *context);
-deadline_fn conn_on_deadline, conn_on_look;
+deadline_fn conn_on_deadline, conn_on_look, conn_on_first_byte;
 /* Memory of a connection goes back to the worker's pool; all of the pool is freed. */
 void conn_recycle(struct proxy_worker *shared, struct conn *conn);
 void conn_pool_clear(struct proxy_worker *shared);
@@ -208,10 +214,12 @@ void arrival_begin(struct conn *conn, uint64_t now_us);
 void arrival_go_on(struct conn *conn, uint64_t now_us);
 void arrival_on_timeout(struct conn *conn, uint64_t now_us);
 /* Takes from config (borrowed for the call) what this needs; arrival_release gives it back, also after a
- * failure. Errors: those of prefixes_load. */
+ * failure. ERR_NOMEM, and those of prefixes_load. */
 MUST_CHECK int arrival_configure(struct proxy_service *service, const struct config_service *config,
                                  struct err_text *err);
 void arrival_release(struct proxy_service *service);
+/* The connection ends: gives back what it holds of the limits. */
+void arrival_leave(struct conn *conn);
 
 /* ---- outward.c: how we appear to a backend */
 

@@ -116,8 +116,9 @@ static int home_create(struct proxy_service *service, unsigned index, struct err
     int code = 0;
     for (int i = 0; code == 0 && i < CONN_DEADLINE_COUNT; i++) {
         if (service->length_us[i] != CLOCK_NEVER) {
-            code = deadline_queue_create(worker_base(shared->worker), service->length_us[i], conn_on_deadline,
-                                         home, &home->queue[i], err);
+            deadline_fn *fn = i == CONN_DEADLINE_FIRST_BYTE ? conn_on_first_byte : conn_on_deadline;
+            code = deadline_queue_create(worker_base(shared->worker), service->length_us[i], fn, home,
+                                         &home->queue[i], err);
         }
     }
     return code;
@@ -161,6 +162,7 @@ static struct proxy_service *service_alloc(struct proxy *proxy, const struct pro
     const struct proxy_timeouts *t = &spec->timeouts;
     service->length_us[CONN_DEADLINE_NONE] = CLOCK_NEVER;
     service->length_us[CONN_DEADLINE_PROXY_HEADER] = CLOCK_NEVER;
+    service->length_us[CONN_DEADLINE_FIRST_BYTE] = CLOCK_NEVER;
     service->length_us[CONN_DEADLINE_CONNECT] = t->connect_us;
     service->length_us[CONN_DEADLINE_IDLE] = t->idle_us;
     /* Half closed is bounded by the idle timeout too. */

@@ -104,12 +104,10 @@ def test_a_slow_header_meets_the_deadline(daemon, server):
 
 def test_only_from_those_who_may(daemon, server):
     shunt = daemon(service([server(named("a")).address], proxy_protocol={"from": ["127.9.0.0/16"]}))
-    with connect(shunt.port()) as client:
-        try:
+    with pytest.raises((ConnectionResetError, BrokenPipeError)):  # at whichever of these it arrives
+        with connect(shunt.port()) as client:
             client.send(V1 + b"who\n")
-        except (ConnectionResetError, BrokenPipeError):
-            pass
-        assert client.was_reset()
+            client.receive(1)
     with socket.socket() as sock:
         sock.bind(("127.9.1.1", 0))
         sock.settimeout(scaled(10))
@@ -137,8 +135,7 @@ def test_optional(daemon, server):
         sock.sendall(V1)
         assert sock.recv(100) == b"a " + V1
     with connect(shunt.port()) as silent:
-        wait_until(lambda: shunt.service()["connections"]["open"] == 1, "it is there")
-        wait_until(lambda: shunt.backend("old")["open"] == 1, "a silent one is served after the deadline", within=3)
+        wait_until(lambda: shunt.backend("old")["connections"] == 4, "a silent one is served after the deadline", within=3)
         silent.send(V1)
         assert silent.receive_line() == b"a " + V1, "and then nothing is taken for a header any more"
     with connect(shunt.port()) as half:

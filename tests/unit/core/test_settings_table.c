@@ -71,7 +71,8 @@ static void test_widths(void **state)
         [SETTINGS_MODE] = sizeof(uint32_t),    [SETTINGS_WORD] = sizeof(unsigned),
         [SETTINGS_STRING] = sizeof(char *),    [SETTINGS_NAME] = sizeof(char *),
         [SETTINGS_ENDPOINT] = sizeof(char *),  [SETTINGS_ADDRESS] = sizeof(char *),
-        [SETTINGS_PATH] = sizeof(char *)};
+        [SETTINGS_PATH] = sizeof(char *),      [SETTINGS_PREFIX] = sizeof(char *),
+        [SETTINGS_SPEED] = sizeof(uint64_t),   [SETTINGS_RATE] = sizeof(uint64_t)};
     for (size_t i = 0; i < settings_table.len; i++) {
         const struct setting *setting = &settings_table.list[i];
         if (setting->type == SETTINGS_LIST) {

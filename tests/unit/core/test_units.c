@@ -222,6 +222,55 @@ static void the_nearest_name_is_suggested(void **state)
     assert_null(units_nearest(long_name, names, n));
 }
 
+static void rates(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int rc;
+        uint64_t rate;
+    } cases[] = {{"100/s", ERR_OK, UNITS_RATE(100, 1)},
+                 {"600/m", ERR_OK, UNITS_RATE(600, 60)},
+                 {"1/h", ERR_OK, UNITS_RATE(1, 3600)},
+                 {"0/s", ERR_OK, UNITS_RATE(0, 1)},
+                 {"1000000000/s", ERR_OK, UNITS_RATE(1000000000, 1)},
+                 {"1000000001/s", ERR_RANGE, 7},
+                 {"99999999999999999999999/s", ERR_RANGE, 7},
+                 {"100", ERR_PARSE, 7},
+                 {"100/", ERR_PARSE, 7},
+                 {"100/d", ERR_PARSE, 7},
+                 {"100 /s", ERR_PARSE, 7},
+                 {"/s", ERR_PARSE, 7},
+                 {"-1/s", ERR_PARSE, 7},
+                 {"", ERR_PARSE, 7}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        uint64_t rate = 7;
+        char shown[32];
+        assert_int_equal(units_parse_rate(cases[i].text, &rate), cases[i].rc);
+        assert_int_equal(rate, cases[i].rate);
+        if (cases[i].rc == ERR_OK) {
+            units_format_rate(rate, shown, sizeof shown);
+            assert_string_equal(shown, cases[i].text);
+        }
+    }
+}
+
+static void speeds(void **state)
+{
+    (void)state;
+    uint64_t bytes = 7;
+    assert_int_equal(units_parse_speed("1MiB/s", &bytes), ERR_OK);
+    assert_int_equal(bytes, 1048576);
+    assert_int_equal(units_parse_speed("5000/s", &bytes), ERR_OK);
+    assert_int_equal(bytes, 5000);
+    static const char *const wrong[] = {"1MiB", "/s", "1MiB/m", "1Mbit/s", "s", "",
+                                        "100000000000000000000000000000000000000/s"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        assert_int_equal(units_parse_speed(wrong[i], &bytes), ERR_PARSE);
+        assert_int_equal(bytes, 5000);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -230,6 +279,8 @@ int main(void)
         cmocka_unit_test(every_share_survives_text),
         cmocka_unit_test(sizes),
         cmocka_unit_test(counts),
+        cmocka_unit_test(rates),
+        cmocka_unit_test(speeds),
         cmocka_unit_test(the_nearest_name_is_suggested),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
