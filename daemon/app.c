@@ -147,6 +147,17 @@ static void tell_room(void *context, uint64_t *open, uint64_t *most)
     *most = proxy_max_connections(service->app->proxy);
 }
 
+static uint64_t tell_drained(void *context)
+{
+    const struct app_service *service = context;
+    struct stats_service_reading reading;
+    if (service->proxy == NULL) {
+        return 0;
+    }
+    proxy_service_read(service->proxy, &reading);
+    return reading.closed[STATS_CLOSE_DRAINED];
+}
+
 static int create_migration(struct app *app, struct app_service *service, struct err_text *err)
 {
     const struct migration_options options = {.base = app->base,
@@ -156,6 +167,7 @@ static int create_migration(struct app *app, struct app_service *service, struct
                                               .events = app->events,
                                               .close_connections = close_connections,
                                               .room = tell_room,
+                                              .drained = tell_drained,
                                               .context = service};
     return migration_create(&options, &service->migration, err);
 }

@@ -122,6 +122,9 @@ static void adopt(struct migration *m, const struct machine *next, const struct 
     memcpy(m->actor, actor, sizeof(actor));
     machine_route(&m->machine, &before[0], &before[1], &before[2]);
     machine_route(next, &after[0], &after[1], &after[2]);
+    if (machine_leaving(next) != ROUTING_NONE && machine_leaving(&m->machine) != machine_leaving(next)) {
+        m->drained_from += drain_closed(m); /* all that were closed before this drain */
+    }
     m->machine = *next;
     if (memcmp(before, after, sizeof(before)) != 0) {
         migration_route(m);

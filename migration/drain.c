@@ -55,6 +55,13 @@ void drain_turn(struct migration *m)
     }
 }
 
+uint64_t drain_closed(const struct migration *m)
+{
+    uint64_t all = m->options.drained == NULL ? 0 : m->options.drained(m->options.context);
+
+    return all < m->drained_from ? 0 : all - m->drained_from;
+}
+
 uint64_t drain_wake_us(const struct migration *m, uint64_t now_us)
 {
     if (m->pace.next_us == 0) {

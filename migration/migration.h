@@ -85,6 +85,8 @@ struct migration_options {
     void (*close_connections)(void *context, const struct migration_close *what);
     /* Client connections open now, and how many there may be at most. NULL: not looked at. */
     void (*room)(void *context, uint64_t *open, uint64_t *most);
+    /* Connections that close_connections has ended so far. NULL: not told. */
+    uint64_t (*drained)(void *context);
     void *context;
 };
 

@@ -89,6 +89,7 @@ struct migration {
     bool unpublished;         /* the routing could not be published: try again */
     uint64_t settle_until_us; /* after a restart: until then the health checks may not have spoken */
     uint64_t progress_us;     /* when progress was last journaled */
+    uint64_t drained_from;    /* connections that drains had closed when this one began */
     struct pace pace;         /* of closing connections at the end of a drain */
     struct random_state random;
     struct rate rate;
@@ -159,6 +160,8 @@ void drain_turn(struct migration *m);
 uint64_t drain_wake_us(const struct migration *m, uint64_t now_us);
 /* Connections of the group that traffic leaves are being closed, idle or not. */
 bool drain_is_closing(const struct migration *m);
+/* Connections that the present drain has closed. */
+uint64_t drain_closed(const struct migration *m);
 /* Until the drain, or the fall of a gradual rollback, is over; CLOCK_NEVER when it waits for the clients. */
 uint64_t drain_left_us(const struct migration *m, uint64_t now_us);
 

@@ -152,6 +152,18 @@ static void narrate_overdue(const struct migration *m, const struct machine *s, 
     }
 }
 
+/* How many the drain had to close; empty when all ended by themselves. */
+static void narrate_closed(const struct migration *m, char *out, size_t out_size)
+{
+    uint64_t closed = drain_closed(m);
+
+    out[0] = '\0';
+    if (closed > 0) {
+        snprintf(out, out_size, "; the drain closed %" PRIu64 " connection%s", closed,
+                 closed == 1 ? "" : "s");
+    }
+}
+
 static void narrate_phase(const struct migration *m, const struct machine *before,
                           const struct machine *after, enum machine_event event, char *out, size_t out_size)
 {
@@ -159,7 +171,9 @@ static void narrate_phase(const struct migration *m, const struct machine *befor
     const char *target = migration_group_name(m, after->target);
     char share[16];
     char limit[32];
+    char closed[64];
 
+    narrate_closed(m, closed, sizeof(closed));
     units_format_share(before->share_bp, share, sizeof(share));
     clock_format_duration(m->setup.rules.drain_us, limit, sizeof(limit));
     switch (after->phase) {
@@ -186,13 +200,13 @@ static void narrate_phase(const struct migration *m, const struct machine *befor
         snprintf(out, out_size, "%s is drained: waits for `commit %s`", old, m->options.config->name);
         break;
     case MIGRATION_COMPLETED:
-        snprintf(out, out_size, "completed: all traffic on %s; %s is free", target, old);
+        snprintf(out, out_size, "completed: all traffic on %s; %s is free%s", target, old, closed);
         break;
     case MIGRATION_ROLLING_BACK:
         narrate_back(m, before, after, out, out_size);
         break;
     case MIGRATION_ROLLED_BACK:
-        snprintf(out, out_size, "rolled back: all traffic on %s", old);
+        snprintf(out, out_size, "rolled back: all traffic on %s%s", old, closed);
         break;
     default:
         snprintf(out, out_size, "%s → %s", migration_phase_name(before->phase),

@@ -42,6 +42,11 @@ static void close_connections(void *context, const struct migration_close *what)
     world_close(w, what->group, n);
 }
 
+static uint64_t drained(void *context)
+{
+    return ((const struct world *)context)->closed;
+}
+
 void world_init(struct world *w)
 {
     static const char *const names[WORLD_GROUPS] = {"old", "new", "spare"};
@@ -101,8 +106,11 @@ static int make_routing(struct world *w, struct err_text *err)
 
 int world_boot(struct world *w, struct err_text *err)
 {
-    struct migration_options options = {
-        .config = &w->config, .events = w->events, .close_connections = close_connections, .context = w};
+    struct migration_options options = {.config = &w->config,
+                                        .events = w->events,
+                                        .close_connections = close_connections,
+                                        .drained = drained,
+                                        .context = w};
     int rc = make_routing(w, err);
 
     if (rc == 0) {
