@@ -287,6 +287,9 @@ struct config_service {
     char **allow, **deny; /* prefixes, or @PATH */
     size_t allow_len, deny_len;
     struct config_limits limits;
+    struct {
+        uint64_t per_connection_in, per_connection_out, service_in, service_out; /* UINT64_MAX: no limit */
+    } bandwidth; /* bytes a second; in: from clients */
     struct config_group *groups;
     size_t groups_len;
     struct config_migration migration;

@@ -212,6 +212,7 @@ static int load_list(char *const *texts, size_t len, struct prefixes **out, stru
 int arrival_configure(struct proxy_service *service, const struct config_service *config,
                       struct err_text *err)
 {
+    bandwidth_configure(&service->pace, config);
     int code = admission_create(&config->limits, &service->admission, err);
     if (code == 0) {
         code = load_list(config->allow, config->allow_len, &service->allow, err);

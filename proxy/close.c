@@ -37,6 +37,8 @@ void close_finish(struct conn *conn, enum stats_close reason, int outcome, uint6
     deadline_cancel(&conn->look);
     deadline_cancel(&conn->first_byte);
     arrival_leave(conn);
+    bandwidth_end(conn->pace);
+    conn->pace = NULL;
     visit_skip(home, conn);
     list_remove(&conn->node);
     stats_add(&home->stats.closed[reason], 1);

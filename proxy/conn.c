@@ -61,9 +61,11 @@ int conn_accept(struct service_worker *home, int fd, const struct addr *peer)
     struct proxy_worker *shared = home->shared;
     struct conn *conn = conn_alloc(shared);
     struct conn_attempt *attempt = calloc(1, sizeof(*attempt));
-    if (conn == NULL || attempt == NULL) {
+    struct conn_pace *pace = home->service->pace.any ? bandwidth_begin() : NULL;
+    if (conn == NULL || attempt == NULL || (home->service->pace.any && pace == NULL)) {
         free(conn);
         free(attempt);
+        bandwidth_end(pace);
         close(fd);
         return -1;
     }
@@ -83,6 +85,7 @@ int conn_accept(struct service_worker *home, int fd, const struct addr *peer)
     attempt->retries_left = home->service->retries;
     attempt->outcome = -1;
     conn->attempt = attempt;
+    conn->pace = pace;
     list_append(&home->connections, &conn->node);
     stats_add(&home->stats.accepted, 1);
     uint64_t now_us = clock_mono_us();

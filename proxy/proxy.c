@@ -49,7 +49,7 @@ static void worker_end(struct proxy_worker *shared)
     list_each (node, &shared->homes) {
         service_worker_end(list_entry(node, struct service_worker, node));
     }
-    struct deadline_queue **queues[] = {&shared->look, &shared->flush, &shared->accept};
+    struct deadline_queue **queues[] = {&shared->look, &shared->flush, &shared->pace, &shared->accept};
     for (size_t i = 0; i < sizeof(queues) / sizeof(queues[0]); i++) {
         if (*queues[i] != NULL) {
             deadline_queue_destroy(*queues[i]);
@@ -80,6 +80,10 @@ static int worker_begin(struct proxy *proxy, unsigned index, struct err_text *er
     int code = deadline_queue_create(base, CONN_LOOK_US, conn_on_look, shared, &shared->look, err);
     if (code == 0) {
         code = deadline_queue_create(base, CONN_FLUSH_POLL_US, close_on_poll, shared, &shared->flush, err);
+    }
+    if (code == 0) {
+        code = deadline_queue_create(base, BANDWIDTH_AGAIN_US, bandwidth_on_deadline, shared, &shared->pace,
+                                     err);
     }
     if (code == 0) {
         code =

@@ -21,6 +21,7 @@
 #include "core/stats.h"
 #include "core/worker.h"
 #include "proxy/admission.h"
+#include "proxy/bandwidth.h"
 #include "proxy/conn_state.h"
 #include "proxy/pipes.h"
 #include "proxy/proxy.h"
@@ -85,6 +86,7 @@ struct conn {
     struct lease lease;           /* held while lease.backend is set */
     struct stream stream[2];      /* by enum conn_side */
     struct conn_flow flow[2];
+    struct conn_pace *pace;          /* owned; NULL: its bandwidth is not limited */
     struct addr_ip client;           /* behind a PROXY header the one in it */
     struct admission_claim claim[2]; /* on the service's limits, and on those over all */
 };
@@ -134,7 +136,8 @@ struct proxy_service {
     } proxy_header;
     struct prefixes *allow, *deny; /* owned; NULL: everybody, nobody */
     struct admission *admission;   /* owned; NULL: no limits */
-    struct outward *outward;       /* owned; by group */
+    struct bandwidth_limits pace;
+    struct outward *outward; /* owned; by group */
     size_t outward_len;
     bool introduces;            /* a group wants PROXY headers */
     _Atomic unsigned listening; /* workers that still hold listeners; the last one closes Unix paths */
@@ -156,6 +159,7 @@ struct proxy_worker {
     struct list paused;            /* listeners that wait for descriptors */
     struct deadline_queue *look;   /* CONN_LOOK_US */
     struct deadline_queue *flush;  /* CONN_FLUSH_POLL_US: looks whether a peer has acknowledged all */
+    struct deadline_queue *pace;   /* BANDWIDTH_AGAIN_US: those that wait for bandwidth */
     struct deadline_queue *accept; /* LISTENER_RETRY_US */
     struct worker_task at_end;     /* runs when the loop ends for good */
     uint64_t next_id;
@@ -179,6 +183,7 @@ void service_worker_end(struct service_worker *home);
 
 #define CONN_LOOK_US (50 * CLOCK_US_PER_MS)
 #define CONN_FLUSH_POLL_US (10 * CLOCK_US_PER_MS)
+#define BANDWIDTH_AGAIN_US (20 * CLOCK_US_PER_MS)
 #define LISTENER_RETRY_US (100 * CLOCK_US_PER_MS)
 
 /* ---- visit.c: all connections of a service, in slices */
@@ -257,6 +262,10 @@ bool relay_flush(struct conn *conn, enum conn_side from, uint64_t now_us);
 bool relay_is_empty(const struct conn_flow *flow);
 /* Gives back pipe and spill, with what they hold. */
 void relay_drop(struct conn *conn, enum conn_side from);
+
+/* ---- bandwidth.c */
+
+deadline_fn bandwidth_on_deadline;
 
 /* ---- close.c */
 

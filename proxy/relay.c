@@ -21,6 +21,7 @@ struct pump {
     enum conn_side side;
     uint64_t now_us;
     size_t received_bytes; /* of this call's budget */
+    size_t allowed_bytes;  /* of the limits on bandwidth, for the next receive */
     uint64_t delivered_bytes, spliced_bytes;
 };
 
@@ -156,7 +157,7 @@ static ssize_t pump_copy(struct pump *pump)
 {
     size_t size;
     unsigned char *scratch = worker_scratch(pump->conn->home->shared->worker, &size);
-    ssize_t n = stream_recv(pump->from, scratch, size);
+    ssize_t n = stream_recv(pump->from, scratch, size < pump->allowed_bytes ? size : pump->allowed_bytes);
     if (n <= 0) {
         return n;
     }
@@ -178,7 +179,8 @@ static ssize_t pump_copy(struct pump *pump)
 static ssize_t pump_splice(struct pump *pump)
 {
     struct pipes_pipe *pipe = pump->flow->pipe;
-    ssize_t n = stream_fill(pump->from, pipe->write_fd, pipe->capacity);
+    size_t most = pipe->capacity < pump->allowed_bytes ? pipe->capacity : pump->allowed_bytes;
+    ssize_t n = stream_fill(pump->from, pipe->write_fd, most);
     if (n > 0) {
         pipe->bytes = (size_t)n;
         note_turn(pump);
@@ -226,6 +228,21 @@ static void finish(struct pump *pump)
     }
 }
 
+/* False: the bandwidth is used up for now. A pipe is not held meanwhile, bulk goes on with another. */
+static bool may_receive(struct pump *pump)
+{
+    pump->allowed_bytes = SIZE_MAX;
+    if (pump->conn->pace == NULL) {
+        return true;
+    }
+    pump->allowed_bytes = bandwidth_ask(pump->conn, pump->side, pump->now_us);
+    if (pump->allowed_bytes == 0 && pump->flow->pipe != NULL) {
+        pipes_put(&pump->conn->home->shared->pipes, pump->flow->pipe);
+        pump->flow->pipe = NULL;
+    }
+    return pump->allowed_bytes > 0;
+}
+
 bool relay_pump(struct conn *conn, enum conn_side from, uint64_t now_us)
 {
     struct pump pump = pump_begin(conn, from, now_us);
@@ -246,7 +263,13 @@ bool relay_pump(struct conn *conn, enum conn_side from, uint64_t now_us)
             more = true;
             break;
         }
+        if (!may_receive(&pump)) {
+            break;
+        }
         ssize_t n = pump_once(&pump);
+        if (n > 0 && conn->pace != NULL) {
+            bandwidth_take(conn, from, (size_t)n, now_us);
+        }
         pump.received_bytes += n > 0 ? (size_t)n : 0;
     }
     if (pump.to->send_failed) {
