@@ -216,6 +216,7 @@ static void add_all(struct exposition *all)
              (double)(clock_mono_us() - options->started_us) / (double)CLOCK_US_PER_S);
     add(all, METRIC_ID_WORKERS, &nowhere, options->pool != NULL ? worker_pool_count(options->pool) : 0);
     add(all, METRIC_ID_LOG_DROPPED, &nowhere, log_dropped());
+    add(all, METRIC_ID_LOG_LEFT_OUT, &nowhere, log_left_out());
     for (size_t i = 0; i < options->services_len; i++) {
         add_service(all, &options->services[i]);
     }

@@ -16,7 +16,9 @@
     X(BUILD_INFO, "shunt_build_info", GAUGE, "always 1; the version is a label")                             \
     X(UPTIME, "shunt_uptime_seconds", GAUGE, "time since the start")                                         \
     X(WORKERS, "shunt_workers", GAUGE, "threads that carry traffic")                                         \
-    X(LOG_DROPPED, "shunt_log_lines_dropped_total", COUNTER, "log lines that found the queue full")          \
+    X(LOG_DROPPED, "shunt_log_lines_dropped_total", COUNTER,                                                 \
+      "log lines that could not be written, or not in time")                                                 \
+    X(LOG_LEFT_OUT, "shunt_log_lines_left_out_total", COUNTER, "log lines beyond log.rate")                  \
     X(SERVICE_OPEN, "shunt_service_connections_open", GAUGE, "client connections open now")                  \
     X(CLOSED, "shunt_connections_closed_total", COUNTER, "client connections ended, by reason")              \
     X(SHARE, "shunt_share_ratio", GAUGE, "share of the step, or set by hand, 0 to 1")                        \

@@ -274,7 +274,8 @@ struct config_service {
     } client_prefix;  /* bits of the client address that decide with assign = "client" and balance = "hash" */
     char *salt;       /* default: the service name */
     uint32_t retries; /* connect attempts after the first */
-    bool fallback;    /* during a migration: a group that cannot serve hands over to the other */
+    uint32_t connection_log_bp; /* of the connections that ended, so many have a line in the log */
+    bool fallback;              /* during a migration: a group that cannot serve hands over to the other */
     struct {
         uint64_t connect_us, idle_us, half_close_us;
     } timeouts;
@@ -320,6 +321,10 @@ struct config {
     } metrics;
     struct {
         char *level, *format;
+        char *to;   /* "stderr", "file" or "syslog" */
+        char *file; /* with "file" */
+        char *syslog_socket, *facility;
+        uint32_t rate; /* lines a second of one message; 0: no limit */
     } log;
     struct config_limits limits; /* of all services together */
     struct config_service *services;

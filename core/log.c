@@ -7,6 +7,7 @@
 
 #include "core/clock.h"
 #include "core/log_internal.h"
+#include "core/log_sink.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -35,12 +36,13 @@ static struct {
     bool started;        /* between log_start and log_stop */
     bool running;        /* lines go into the ring; else straight to standard error */
     bool stopping;       /* the writer ends once the ring is empty */
+    bool reopen;         /* the writer is to open its file again */
     unsigned generation; /* changes when a writer that hangs is left behind: it then ends by itself */
-    int fd;              /* borrowed */
+    int facility;        /* below 0: lines are not for the system's log */
     uint64_t unreported; /* lines dropped of which no line tells yet */
     size_t head, used;   /* the ring: first byte and bytes in use */
     char ring[QUEUE_BYTES];
-} queue = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .fd = -1};
+} queue = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .facility = -1};
 
 static _Atomic int threshold = LOG_LEVEL_INFO;
 static _Atomic int line_format = LOG_FORMAT_LOGFMT;
@@ -67,7 +69,7 @@ uint64_t log_dropped(void)
     return atomic_load_explicit(&dropped_total, memory_order_relaxed);
 }
 
-/* With the lock held. False when there is no room. */
+/* With the lock held. Wakes the writer. False when there is no room. */
 static bool ring_push(const char *text, size_t len)
 {
     if (len > QUEUE_BYTES - queue.used) {
@@ -77,14 +79,28 @@ static bool ring_push(const char *text, size_t len)
     size_t first = len < QUEUE_BYTES - tail ? len : QUEUE_BYTES - tail;
     memcpy(queue.ring + tail, text, first);
     memcpy(queue.ring, text + first, len - first);
+    if (queue.used == 0) {
+        (void)pthread_cond_signal(&queue.wake);
+    }
     queue.used += len;
     return true;
 }
 
-/* With the lock held. Takes up to CHUNK_BYTES of the oldest bytes. */
-static size_t ring_pop(char *out)
+/* With the lock held. Bytes of the oldest line, with its newline. */
+static size_t ring_line(void)
 {
-    size_t len = queue.used < CHUNK_BYTES ? queue.used : CHUNK_BYTES;
+    size_t len = 0;
+    while (len < queue.used && queue.ring[(queue.head + len) % QUEUE_BYTES] != '\n') {
+        len++;
+    }
+    return len < queue.used ? len + 1 : len;
+}
+
+/* With the lock held. Takes up to CHUNK_BYTES of the oldest bytes, or one line. */
+static size_t ring_pop(char *out, bool line)
+{
+    size_t len = line ? ring_line() : queue.used;
+    len = len < CHUNK_BYTES ? len : CHUNK_BYTES;
     size_t first = len < QUEUE_BYTES - queue.head ? len : QUEUE_BYTES - queue.head;
     memcpy(out, queue.ring + queue.head, first);
     memcpy(out + first, queue.ring, len - first);
@@ -98,32 +114,54 @@ static void count_dropped(uint64_t lines)
     atomic_fetch_add_explicit(&dropped_total, lines, memory_order_relaxed);
 }
 
+/* Formats a line, for the system's log with its prefix. */
+static void format_line(struct log_buffer *line, int facility, enum log_level level, const char *message,
+                        const struct log_field *fields)
+{
+    uint64_t wall_us = clock_wall_us();
+    char prefix[64];
+    size_t len = facility >= 0 ? log_sink_prefix(prefix, sizeof(prefix), facility, level, wall_us) : 0;
+    log_format_line(line, (enum log_format)atomic_load_explicit(&line_format, memory_order_relaxed), wall_us,
+                    level, message, fields);
+    if (len > 0 && line->len + len <= sizeof(line->text)) {
+        memmove(line->text + len, line->text, line->len);
+        memcpy(line->text, prefix, len);
+        line->len += len;
+    }
+}
+
+/* With the lock held. False when there is no room. */
+static bool push_line(enum log_level level, const char *message, const struct log_field *fields)
+{
+    struct log_buffer line;
+    format_line(&line, queue.facility, level, message, fields);
+    return ring_push(line.text, line.len);
+}
+
 /* With the lock held: queues the line that tells of dropped ones, as soon as there is room for it. */
 static void report_dropped(void)
 {
     if (queue.unreported == 0) {
         return;
     }
-    struct log_buffer line;
     const struct log_field fields[] = {LOG_UINT("lines", queue.unreported), {.kind = LOG_KIND_END}};
-    log_format_line(&line, (enum log_format)atomic_load_explicit(&line_format, memory_order_relaxed),
-                    clock_wall_us(), LOG_LEVEL_WARN, "log lines were dropped, the log's reader is too slow",
-                    fields);
-    if (ring_push(line.text, line.len)) {
+    if (push_line(LOG_LEVEL_WARN, "log lines were lost: the log could not be written, or not fast enough",
+                  fields)) {
         queue.unreported = 0;
     }
 }
 
 /* Writes all of it. False when this writer is no longer wanted or the descriptor is broken. */
-static bool write_chunk(int fd, unsigned generation, const char *chunk, size_t len)
+static bool write_chunk(struct log_sink *sink, unsigned generation, const char *chunk, size_t len)
 {
     for (size_t done = 0; done < len;) {
-        struct pollfd poller = {.fd = fd, .events = POLLOUT};
+        struct pollfd poller = {.fd = log_sink_fd(sink), .events = POLLOUT};
         int cancel_state;
         /* The one place where a writer may be cancelled: it holds no lock here. */
         (void)pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &cancel_state);
         int ready = poll(&poller, 1, POLL_MS);
-        ssize_t n = ready > 0 ? write(fd, chunk + done, len - done) : 0;
+        /* A log socket without a daemon polls as nothing; writing connects it again. */
+        ssize_t n = ready > 0 || poller.fd < 0 ? log_sink_write(sink, chunk + done, len - done) : 0;
         int saved = errno;
         (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
         if (n > 0) {
@@ -150,35 +188,71 @@ static uint64_t count_lines(const char *chunk, size_t len)
     return lines;
 }
 
-static void *writer_run(void *unused)
+/* With the lock held on the way in and out, not while the file is opened. */
+static void reopen(struct log_sink *sink)
 {
-    (void)unused;
+    char text[128];
+    queue.reopen = false;
+    if (!log_sink_is_file(sink)) {
+        (void)push_line(LOG_LEVEL_WARN, "the log does not go to a file: there is none to open again",
+                        &(const struct log_field){.kind = LOG_KIND_END});
+        return;
+    }
+    (void)pthread_mutex_unlock(&queue.lock);
+    bool good = log_sink_reopen(sink);
+    const char *why = good ? "" : strerror_r(errno, text, sizeof(text));
+    const struct log_field fields[] = {LOG_TEXT("error", why), {.kind = LOG_KIND_END}};
+    (void)pthread_mutex_lock(&queue.lock);
+    (void)(good ? push_line(LOG_LEVEL_INFO, "the log was opened again", fields + 1)
+                : push_line(LOG_LEVEL_ERROR, "the log cannot be opened again, the old file goes on", fields));
+}
+
+/* Writes until it is to end. With the lock held on the way in and out. */
+static void writer_serve(struct log_sink *sink, unsigned generation)
+{
     char chunk[CHUNK_BYTES];
+    uint64_t lost = 0; /* told once something can be written again */
+    for (;;) {
+        while (queue.used == 0 && !queue.stopping && !queue.reopen && queue.generation == generation) {
+            (void)pthread_cond_wait(&queue.wake, &queue.lock);
+        }
+        if (queue.reopen && queue.generation == generation) {
+            reopen(sink);
+            continue;
+        }
+        if (queue.used == 0 || queue.generation != generation) {
+            return;
+        }
+        size_t len = ring_pop(chunk, log_sink_wants_lines(sink));
+        report_dropped();
+        (void)pthread_mutex_unlock(&queue.lock);
+        bool written = write_chunk(sink, generation, chunk, len);
+        if (!written) {
+            count_dropped(count_lines(chunk, len));
+            lost += count_lines(chunk, len);
+        }
+        (void)pthread_mutex_lock(&queue.lock);
+        if (written) {
+            queue.unreported += lost;
+            lost = 0;
+        }
+    }
+}
+
+static void *writer_run(void *context)
+{
+    struct log_sink *sink = context;
     int cancel_state;
     (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     (void)pthread_mutex_lock(&queue.lock);
     unsigned generation = queue.generation;
-    int fd = queue.fd;
-    for (;;) {
-        while (queue.used == 0 && !queue.stopping && queue.generation == generation) {
-            (void)pthread_cond_wait(&queue.wake, &queue.lock);
-        }
-        if (queue.used == 0 || queue.generation != generation) {
-            break;
-        }
-        size_t len = ring_pop(chunk);
-        report_dropped();
-        (void)pthread_mutex_unlock(&queue.lock);
-        if (!write_chunk(fd, generation, chunk, len)) {
-            count_dropped(count_lines(chunk, len));
-        }
-        (void)pthread_mutex_lock(&queue.lock);
-    }
+    writer_serve(sink, generation);
     if (queue.generation == generation) {
         /* Under the same lock as the look at the empty ring: no line falls between. */
         queue.running = false;
     }
     (void)pthread_mutex_unlock(&queue.lock);
+    log_sink_destroy(sink);
     return NULL;
 }
 
@@ -210,38 +284,60 @@ static void register_fork_handlers(void)
 }
 
 /* The main thread handles all signals. */
-static int start_thread(void)
+static int start_thread(struct log_sink *sink)
 {
     sigset_t all;
     sigset_t before;
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&queue.thread, NULL, writer_run, NULL);
+    int rc = pthread_create(&queue.thread, NULL, writer_run, sink);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     return rc;
 }
 
-int log_start(int fd, enum log_level level, enum log_format format, struct err_text *err)
+int log_start_on(const struct log_target *target, enum log_level level, enum log_format format,
+                 struct err_text *err)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
+    struct log_sink *sink = NULL;
     (void)pthread_once(&once, register_fork_handlers);
+    int rc = log_sink_create(target, &sink, err);
+    if (rc != ERR_OK) {
+        return rc;
+    }
     log_set_level(level);
     atomic_store_explicit(&line_format, (int)format, memory_order_relaxed);
     (void)pthread_mutex_lock(&queue.lock);
     if (queue.started) {
         (void)pthread_mutex_unlock(&queue.lock);
+        log_sink_destroy(sink);
         return err_set(err, ERR_STATE, "the log is running already");
     }
-    queue.fd = fd;
-    queue.stopping = false;
-    int rc = start_thread();
+    queue.stopping = queue.reopen = false;
+    queue.facility = target->kind == LOG_SINK_SYSLOG ? target->facility : -1;
+    rc = start_thread(sink);
     queue.started = queue.running = rc == 0;
     (void)pthread_mutex_unlock(&queue.lock);
-    if (rc) {
+    if (rc != 0) {
+        log_sink_destroy(sink);
         errno = rc;
         return err_set_errno(err, "the log's writer thread cannot be started");
     }
     return ERR_OK;
+}
+
+int log_start(int fd, enum log_level level, enum log_format format, struct err_text *err)
+{
+    const struct log_target target = {.kind = LOG_SINK_FD, .fd = fd};
+    return log_start_on(&target, level, format, err);
+}
+
+void log_reopen(void)
+{
+    (void)pthread_mutex_lock(&queue.lock);
+    queue.reopen = queue.running;
+    (void)pthread_cond_signal(&queue.wake);
+    (void)pthread_mutex_unlock(&queue.lock);
 }
 
 /* pthread_join with a bound. The clock of pthread_timedjoin_np is the wall clock. */
@@ -258,7 +354,7 @@ static void discard_ring(void)
 {
     char chunk[CHUNK_BYTES];
     while (queue.used > 0) {
-        size_t len = ring_pop(chunk);
+        size_t len = ring_pop(chunk, false);
         count_dropped(count_lines(chunk, len));
     }
     queue.unreported = 0;
@@ -299,21 +395,90 @@ static void write_direct(const struct log_buffer *line)
     } while (n < 0 && errno == EINTR);
 }
 
+/* ---- how much of one message */
+
+#define RATED_MESSAGES 64u /* as many as have a limit; of more, the rest has none */
+
+struct rated {
+    const char *message; /* static storage: told apart by address */
+    uint64_t second;
+    uint32_t written, left_out; /* in that second; left_out until it was told */
+};
+
+static _Atomic uint32_t rate_limit;
+static _Atomic uint64_t left_out_total;
+static struct rated rated[RATED_MESSAGES]; /* under queue.lock */
+
+void log_set_rate(uint32_t lines_a_second)
+{
+    atomic_store_explicit(&rate_limit, lines_a_second, memory_order_relaxed);
+}
+
+uint64_t log_left_out(void)
+{
+    return atomic_load_explicit(&left_out_total, memory_order_relaxed);
+}
+
+/* With the lock held. What was left out in a second that is over is told. */
+static void tell_left_out(struct rated *entry, uint64_t second)
+{
+    if (entry->message == NULL || entry->left_out == 0 || entry->second == second) {
+        return;
+    }
+    const struct log_field fields[] = {
+        LOG_TEXT("of", entry->message), LOG_UINT("lines", entry->left_out), {.kind = LOG_KIND_END}};
+    if (push_line(LOG_LEVEL_WARN, "too many log lines of one kind, some were left out", fields)) {
+        entry->left_out = 0;
+    }
+}
+
+/* With the lock held. False: this line is left out. */
+static bool is_within_rate(const char *message)
+{
+    uint32_t limit = atomic_load_explicit(&rate_limit, memory_order_relaxed);
+    uint64_t second = clock_mono_us() / CLOCK_US_PER_S;
+    struct rated *mine = NULL;
+    if (limit == 0) {
+        return true;
+    }
+    for (size_t i = 0; i < RATED_MESSAGES; i++) {
+        tell_left_out(&rated[i], second);
+        if (mine == NULL && (rated[i].message == message || rated[i].message == NULL)) {
+            mine = &rated[i];
+        }
+        if (rated[i].message == NULL) {
+            break;
+        }
+    }
+    if (mine == NULL) {
+        return true;
+    }
+    if (mine->message != message || mine->second != second) {
+        *mine = (struct rated){.message = message, .second = second, .left_out = mine->left_out};
+    }
+    if (mine->written < limit) {
+        mine->written++;
+        return true;
+    }
+    mine->left_out++;
+    atomic_fetch_add_explicit(&left_out_total, 1, memory_order_relaxed);
+    return false;
+}
+
 void log_write(enum log_level level, const char *message, const struct log_field *fields)
 {
     int saved = errno;
     struct log_buffer line;
-    log_format_line(&line, (enum log_format)atomic_load_explicit(&line_format, memory_order_relaxed),
-                    clock_wall_us(), level, message, fields);
+    (void)pthread_mutex_lock(&queue.lock);
+    int facility = queue.running ? queue.facility : -1;
+    (void)pthread_mutex_unlock(&queue.lock);
+    format_line(&line, facility, level, message, fields);
     (void)pthread_mutex_lock(&queue.lock);
     bool running = queue.running;
     if (running) {
-        bool was_empty = queue.used == 0;
         if (!ring_push(line.text, line.len)) {
             queue.unreported++;
             count_dropped(1);
-        } else if (was_empty) {
-            (void)pthread_cond_signal(&queue.wake);
         }
     }
     (void)pthread_mutex_unlock(&queue.lock);
@@ -321,4 +486,17 @@ void log_write(enum log_level level, const char *message, const struct log_field
         write_direct(&line);
     }
     errno = saved;
+}
+
+void log_write_rated(enum log_level level, const char *message, const struct log_field *fields)
+{
+    if (level > LOG_LEVEL_DEBUG && atomic_load_explicit(&rate_limit, memory_order_relaxed) > 0) {
+        (void)pthread_mutex_lock(&queue.lock);
+        bool wanted = !queue.running || is_within_rate(message);
+        (void)pthread_mutex_unlock(&queue.lock);
+        if (!wanted) {
+            return;
+        }
+    }
+    log_write(level, message, fields);
 }

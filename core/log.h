@@ -39,21 +39,46 @@ struct log_field {
 #define log_line(level, message, ...)                                                                        \
     do {                                                                                                     \
         if ((level) >= log_threshold()) {                                                                    \
-            log_write((level), (message),                                                                    \
-                      (const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){.kind = LOG_KIND_END}});         \
+            log_write_rated((level), (message),                                                              \
+                            (const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){.kind = LOG_KIND_END}});   \
         }                                                                                                    \
     } while (0)
 
-/* Starts the writer thread on fd (borrowed). Before it, and after log_stop, lines go straight to standard
- * error. */
+enum log_sink_kind { LOG_SINK_FD, LOG_SINK_FILE, LOG_SINK_SYSLOG };
+
+/* Where lines go. */
+struct log_target {
+    enum log_sink_kind kind;
+    int fd;           /* FD: borrowed */
+    const char *path; /* FILE: of the file, appended to; SYSLOG: of the socket, as "/dev/log"; copied */
+    int facility;     /* SYSLOG: as LOG_DAEMON of syslog.h */
+};
+
+/* Opens the target and starts the writer thread. Before it, and after log_stop, lines go straight to standard
+ * error. ERR_SYSTEM, ERR_NOMEM, ERR_STATE (runs already). */
+MUST_CHECK int log_start_on(const struct log_target *target, enum log_level level, enum log_format format,
+                            struct err_text *err);
+/* The same on a descriptor. */
 MUST_CHECK int log_start(int fd, enum log_level level, enum log_format format, struct err_text *err);
+/* The writer opens its file under its name again, as after a rotation; a line tells how that went. */
+void log_reopen(void);
+/* From now on at most so many lines a second of one message, above the level debug; how many were left out is
+ * told in a line of their own once the second is over and something is logged. 0: no limit (the beginning).
+ */
+void log_set_rate(uint32_t lines_a_second);
+/* Lines left out for the rate, since the start. */
+uint64_t log_left_out(void);
 /* Writes what is queued (waits at most one second) and ends the thread. */
 void log_stop(void);
 void log_set_level(enum log_level level);
 enum log_level log_threshold(void);
-/* Lines dropped since the start because the queue was full. */
+/* Lines lost since the start: the queue was full, or writing them failed. */
 uint64_t log_dropped(void);
+/* Writes whatever the level and the rate: for what must not be missed, and for messages that are no fixed
+ * text. */
 void log_write(enum log_level level, const char *message, const struct log_field *fields);
+/* message must be static storage: it is what is counted. */
+void log_write_rated(enum log_level level, const char *message, const struct log_field *fields);
 const char *log_level_name(enum log_level level);
 
 #endif

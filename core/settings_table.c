@@ -30,6 +30,9 @@
 
 static const char *const level_words[] = {"debug", "info", "warn", "error", NULL};
 static const char *const format_words[] = {"logfmt", "json", NULL};
+static const char *const log_to_words[] = {"stderr", "file", "syslog", NULL};
+static const char *const facility_words[] = {"daemon", "user",   "local0", "local1", "local2", "local3",
+                                             "local4", "local5", "local6", "local7", NULL};
 static const char *const role_words[] = {"none", "viewer", "operator", "admin", NULL};
 static const char *const assign_words[] = {"connection", "client", NULL};
 static const char *const balance_words[] = {"round-robin",       "weighted", "least-latency",
@@ -210,7 +213,44 @@ static const struct setting list[] = {
      RANGE(1, ADDRESS_TEXT_MAX),
      .fallback = "127.0.0.1:9101",
      .text = "Where `GET /metrics` is answered: an IP address and a port. Whoever reaches it may read."},
-    {.path = "log", .type = SETTINGS_SECTION, .text = "Log lines, written to standard error."},
+    {.path = "log", .type = SETTINGS_SECTION, .text = "Log lines."},
+    {.path = "log.to",
+     .type = SETTINGS_STRING,
+     AT(struct config, log.to),
+     RANGE(1, 16),
+     .words = log_to_words,
+     .fallback = "stderr",
+     .text = "Where they go. A file is opened again on USR1, as after a rotation. Whatever it is, nothing "
+             "waits for it: lines "
+             "that cannot be written are counted and the count is told."},
+    {.path = "log.file",
+     .type = SETTINGS_PATH,
+     AT(struct config, log.file),
+     RANGE(1, PATH_TEXT_MAX),
+     .fallback = "/var/log/shunt/shunt.log",
+     .text = "The file, with `to = \"file\"`. Lines are appended."},
+    {.path = "log.syslog_socket",
+     .type = SETTINGS_PATH,
+     AT(struct config, log.syslog_socket),
+     RANGE(1, SOCKET_PATH_MAX),
+     .fallback = "/dev/log",
+     .text = "The socket of the system's log daemon, with `to = \"syslog\"`."},
+    {.path = "log.facility",
+     .type = SETTINGS_STRING,
+     AT(struct config, log.facility),
+     RANGE(1, 16),
+     .words = facility_words,
+     .fallback = "daemon",
+     .text = "Under which heading that daemon files them."},
+    {.path = "log.rate",
+     .type = SETTINGS_COUNT,
+     .flags = SETTINGS_RELOAD,
+     AT(struct config, log.rate),
+     RANGE(0, 1000000),
+     .fallback = "100",
+     .text = "Most lines a second of one message above the level debug; how many more there were is told. "
+             "Events, the audit log "
+             "and the log of connections are never cut. 0: no limit."},
     {.path = "log.level",
      .type = SETTINGS_STRING,
      .flags = SETTINGS_RELOAD,
@@ -287,6 +327,14 @@ static const struct setting list[] = {
      RANGE(0, 15),
      .fallback = "3",
      .text = "Further backends that are tried when connecting to one fails."},
+    {.path = "services.connection_log",
+     .type = SETTINGS_SHARE,
+     AT(struct config_service, connection_log_bp),
+     RANGE(0, UNITS_BP_FULL),
+     .fallback = "0%",
+     .text = "Of the connections that ended, so many have a line in the log, whatever its level: client, "
+             "backend, why it ended, "
+             "bytes and times. 100%: every one."},
     {.path = "services.fallback",
      .type = SETTINGS_BOOL,
      AT(struct config_service, fallback),

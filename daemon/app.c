@@ -14,9 +14,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #define APP_EVENTS_KEPT 4096u
+
+static int facility_of(const char *name)
+{
+    if (strncmp(name, "local", 5) == 0) {
+        return LOG_LOCAL0 + ((name[5] - '0') << 3);
+    }
+    return strcmp(name, "user") == 0 ? LOG_USER : LOG_DAEMON;
+}
 
 static int start_log(struct app *app, int fd, struct err_text *err)
 {
@@ -27,7 +36,16 @@ static int start_log(struct app *app, int fd, struct err_text *err)
         }
     }
     bool json = strcmp(app->config->log.format, "json") == 0;
-    int rc = log_start(fd, level, json ? LOG_FORMAT_JSON : LOG_FORMAT_LOGFMT, err);
+    struct log_target target = {.kind = LOG_SINK_FD, .fd = fd};
+    if (strcmp(app->config->log.to, "file") == 0) {
+        target = (struct log_target){.kind = LOG_SINK_FILE, .path = app->config->log.file};
+    } else if (strcmp(app->config->log.to, "syslog") == 0) {
+        target = (struct log_target){.kind = LOG_SINK_SYSLOG,
+                                     .path = app->config->log.syslog_socket,
+                                     .facility = facility_of(app->config->log.facility)};
+    }
+    log_set_rate(app->config->log.rate);
+    int rc = log_start_on(&target, level, json ? LOG_FORMAT_JSON : LOG_FORMAT_LOGFMT, err);
     app->log_started = rc == 0;
     return rc;
 }
@@ -196,6 +214,7 @@ static int create_listeners(struct app *app, struct app_service *service, struct
                                                          .idle_us = config->timeouts.idle_us,
                                                          .half_close_us = config->timeouts.half_close_us},
                                             .retries = config->retries,
+                                            .connection_log_bp = config->connection_log_bp,
                                             .config = config};
     int rc = proxy_service_create(app->proxy, &spec, &service->proxy, err);
     return rc != 0 ? advise_listen(config->name, rc, err) : 0;

@@ -27,14 +27,15 @@ static const char usage_text[] =
     "A layer-4 load balancer that moves the traffic of a service from old backends to new ones, step by "
     "step.\n"
     "\n"
-    "  -c, --config FILE   the configuration; runs in the foreground and logs to standard error\n"
+    "  -c, --config FILE   the configuration; runs in the foreground\n"
     "  -t, --test          checks the configuration and exits\n"
     "  -V, --version       prints the version\n"
     "  -h, --help          prints this\n"
     "\n"
     "  shuntd demo         runs a whole migration on embedded backends: no file, no root, about 20 seconds\n"
     "\n"
-    "Signals: TERM and INT stop accepting, wait for open connections and end; a second one ends at once.\n"
+    "Signals: TERM and INT stop accepting, wait for open connections and end; a second one ends at once;\n"
+    "USR1 opens the log file again.\n"
     "Exit codes: 0 done, 64 usage, 73 cannot create, 77 not permitted, 78 bad configuration.\n"
     "The operator's tool is shuntctl: `shuntctl help`.\n";
 

@@ -107,6 +107,7 @@ static int give_all(const struct config *config, const struct targets *targets,
 {
     int rc = give_state(config->state_dir, identity, err);
     give(config->admin.socket, identity);
+    give(strcmp(config->log.to, "file") == 0 ? config->log.file : NULL, identity);
     for (size_t i = 0; i < config->admin.sockets_len; i++) {
         give(config->admin.sockets[i].socket, identity);
     }

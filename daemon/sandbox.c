@@ -130,6 +130,7 @@ static void allow_all(int rules, const struct config *config, const struct targe
     allow_folder(rules, config->state_dir, access);
     allow_folder(rules, "/dev", access & (LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_TRUNCATE));
     allow_folder_of(rules, config->admin.socket, access);
+    allow_folder_of(rules, strcmp(config->log.to, "file") == 0 ? config->log.file : NULL, access);
     for (size_t i = 0; i < config->admin.sockets_len; i++) {
         allow_folder_of(rules, config->admin.sockets[i].socket, access);
     }

@@ -1,7 +1,7 @@
 /*
  * Answers for what each signal does. Runs on the control thread. Stopping itself is daemon/app's work; a
- * reload, reopening logs and upgrading in place do not exist in this version, so their signals are answered
- * with a line in the log and must never end the process.
+ * reload and upgrading in place do not exist in this version, so their signals are answered with a line in
+ * the log and must never end the process.
  */
 #include "daemon/signals.h"
 
@@ -65,8 +65,7 @@ static void answer(struct app *app, uint32_t number)
                  LOG_TEXT("signal", "SIGHUP"), LOG_TEXT("do", "restart to read the file again"));
         break;
     case SIGUSR1:
-        log_line(LOG_LEVEL_WARN, "logs go to standard error: there is no file to open again",
-                 LOG_TEXT("signal", "SIGUSR1"));
+        log_reopen();
         break;
     default:
         log_line(LOG_LEVEL_WARN, "upgrading in place is not part of this version: nothing was done",

@@ -29,6 +29,7 @@ void close_finish(struct conn *conn, enum stats_close reason, int outcome, uint6
     relay_drop(conn, CONN_BACKEND);
     stream_close(&conn->stream[CONN_CLIENT], false);
     stream_close(&conn->stream[CONN_BACKEND], false);
+    conn_log(conn, reason, now_us);
     if (conn->lease.backend != NULL) {
         lease_release(&conn->lease, outcome, now_us);
         conn->lease.backend = NULL;

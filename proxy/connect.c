@@ -80,7 +80,9 @@ static void connect_done(struct conn *conn, uint64_t now_us)
 {
     struct service_worker *home = conn->home;
     struct stream *client = &conn->stream[CONN_CLIENT];
-    lease_connected(&conn->lease, now_us - conn->attempt->began_us, now_us);
+    uint64_t connect_us = now_us - conn->attempt->began_us;
+    conn->connect_us = connect_us < UINT32_MAX ? (uint32_t)connect_us : UINT32_MAX;
+    lease_connected(&conn->lease, connect_us, now_us);
     if (conn->lease.spilled) {
         stats_add(&home->stats.spilled, 1);
     }

@@ -35,6 +35,7 @@ struct proxy_service_spec {
     size_t listen_len;
     struct proxy_timeouts timeouts;
     uint32_t retries;
+    uint32_t connection_log_bp;          /* of the connections that ended so many have a line in the log */
     const struct config_service *config; /* borrowed for the call: what stands between the service and its
                                             clients. NULL: nothing */
 };

@@ -79,7 +79,9 @@ struct conn {
     struct deadline look;         /* a second look at sockets whose last receive came back short */
     struct worker_task task;      /* continue after a used-up budget, then the deferred free */
     uint64_t accepted_us;
-    uint64_t moved_us;            /* when bytes last moved */
+    uint32_t connect_us,
+        answer_us;     /* for the log: connecting took, the first byte came after accept; 0: never */
+    uint64_t moved_us; /* when bytes last moved */
     uint64_t delivered_bytes[2];  /* by the side they came from */
     uint64_t turn_us;             /* when the present turn began; before the first byte: established */
     struct conn_attempt *attempt; /* owned; NULL once established */
@@ -130,6 +132,7 @@ struct proxy_service {
     size_t listen_len;
     uint64_t length_us[CONN_DEADLINE_COUNT]; /* CLOCK_NEVER: none */
     uint32_t retries;
+    uint32_t log_bp; /* of its connections so many are logged at their end */
     struct {
         enum config_proxy_accept accept;
         struct prefixes *from; /* owned */
@@ -242,6 +245,11 @@ void outward_forget(struct conn_attempt *attempt);
 /* The connection to the lease's backend is established: sends the PROXY header if its group wants one. False:
  * it could not be sent, the backend is of no use. */
 bool outward_introduce(struct conn *conn);
+
+/* ---- conn_log.c */
+
+/* Logs a connection that ends, if it is one of those to be logged. Before its lease is given back. */
+void conn_log(const struct conn *conn, enum stats_close reason, uint64_t now_us);
 
 /* ---- connect.c */
 

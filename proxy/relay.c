@@ -145,6 +145,10 @@ static void note_turn(struct pump *pump)
         conn->in_turn = true;
         lease_turn_begin(&conn->lease);
     }
+    if (!conn->backend_spoke) {
+        uint64_t answer_us = pump->now_us - conn->accepted_us;
+        conn->answer_us = answer_us < UINT32_MAX ? (uint32_t)answer_us : UINT32_MAX;
+    }
     conn->backend_spoke = true;
     if (conn->in_turn) {
         conn->in_turn = false;

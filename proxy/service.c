@@ -145,6 +145,7 @@ static struct proxy_service *service_alloc(struct proxy *proxy, const struct pro
     service->proxy = proxy;
     service->routing = spec->routing;
     service->retries = spec->retries;
+    service->log_bp = spec->connection_log_bp;
     service->listen_len = spec->listen_len;
     service->name = strdup(spec->name);
     service->listen = calloc(spec->listen_len + 1, sizeof(*service->listen));

@@ -223,7 +223,7 @@ static void a_stuck_reader_blocks_nobody(void **state)
     /* The reader comes back: the lines that were kept, then the count of those that were not. */
     char *text = read_until(fds[0], "lines=");
     assert_non_null(strstr(text, "i=0\n"));
-    assert_non_null(strstr(text, "level=warn msg=\"log lines were dropped"));
+    assert_non_null(strstr(text, "level=warn msg=\"log lines were lost"));
     free(text);
     log_stop();
     assert_int_equal(close(fds[0]), 0);
@@ -248,6 +248,39 @@ static void stopping_does_not_wait_for_a_stuck_reader(void **state)
     log_stop();
     assert_true(clock_mono_us() - start_us < 5 * CLOCK_US_PER_S);
     assert_int_equal(log_dropped() - before, 1);
+    assert_int_equal(close(fds[0]), 0);
+    assert_int_equal(close(fds[1]), 0);
+}
+
+static void one_message_cannot_drown_the_rest(void **state)
+{
+    int fds[2];
+    uint64_t left_out = log_left_out();
+    (void)state;
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    log_set_rate(5);
+    assert_int_equal(log_start(fds[1], LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT, NULL), 0);
+    for (unsigned i = 0; i < 1000; i++) {
+        log_line(LOG_LEVEL_WARN, "again and again", LOG_UINT("i", i));
+    }
+    log_line(LOG_LEVEL_WARN, "another message");
+    uint64_t now_left_out = log_left_out() - left_out;
+    assert_in_range(now_left_out, 1000 - 3 * 5, 1000 - 5); /* within at most three seconds of the clock */
+    char *text = read_until(fds[0], "another message");
+    free(text);
+    /* The second is over: the count is told with the next line, whatever it is. */
+    uint64_t until_us = clock_mono_us() + 2 * CLOCK_US_PER_S;
+    while (clock_mono_us() < until_us &&
+           clock_mono_us() / CLOCK_US_PER_S == (until_us - 2 * CLOCK_US_PER_S) / CLOCK_US_PER_S) {
+        (void)poll(NULL, 0, 5);
+    }
+    log_line(LOG_LEVEL_WARN, "later");
+    text = read_until(fds[0], "later");
+    assert_non_null(strstr(text, "some were left out"));
+    assert_non_null(strstr(text, "of=\"again and again\""));
+    free(text);
+    log_set_rate(0);
+    log_stop();
     assert_int_equal(close(fds[0]), 0);
     assert_int_equal(close(fds[1]), 0);
 }
@@ -346,6 +379,7 @@ int main(void)
         cmocka_unit_test(lines_of_several_threads_do_not_mix),
         cmocka_unit_test(a_stuck_reader_blocks_nobody),
         cmocka_unit_test(stopping_does_not_wait_for_a_stuck_reader),
+        cmocka_unit_test(one_message_cannot_drown_the_rest),
         cmocka_unit_test(a_broken_descriptor_costs_lines_only),
         cmocka_unit_test(without_a_writer_lines_go_to_standard_error),
         cmocka_unit_test(a_forked_child_can_log),
