@@ -1,5 +1,7 @@
 """Fixtures of the end-to-end tests. Whatever a test starts is stopped and checked at its end."""
+import os
 import pathlib
+import pwd
 import sys
 
 import pytest
@@ -99,3 +101,14 @@ def fixture_client(started):
         started.clients.append(one)
         return one
     return make
+
+
+@pytest.fixture(name="reachable")
+def fixture_reachable(tmp_path):
+    """The folders above are root's alone; another user must reach its sockets."""
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder == pathlib.Path("/tmp"):
+            break
+        folder.chmod(folder.stat().st_mode | 0o011)
+    (tmp_path / "shunt0").mkdir()
+    os.chown(tmp_path / "shunt0", pwd.getpwnam("nobody").pw_uid, -1)  # as a service manager prepares it

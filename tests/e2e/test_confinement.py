@@ -28,17 +28,6 @@ def threads(pid):
     return [int(one.name) for one in pathlib.Path(f"/proc/{pid}/task").iterdir()]
 
 
-@pytest.fixture(name="reachable")
-def fixture_reachable(tmp_path):
-    """The folders above are root's alone; another user must reach its sockets."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder == pathlib.Path("/tmp"):
-            break
-        folder.chmod(folder.stat().st_mode | 0o011)
-    (tmp_path / "shunt0").mkdir()
-    os.chown(tmp_path / "shunt0", pwd.getpwnam("nobody").pw_uid, -1)  # as a service manager prepares it
-
-
 @NEEDS_ROOT
 def test_becomes_another_user(daemon, server, reachable):
     shunt = daemon(service([server(named("old")).address]), user="nobody")

@@ -51,11 +51,12 @@ class Reply:
 class Daemon:
     """One shuntd in a folder of its own. Its listening ports are chosen by the system."""
 
-    def __init__(self, folder, services, files=None, environment=None, **settings):
+    def __init__(self, folder, services, files=None, environment=None, namespace=None, **settings):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.socket_path = str(self.folder / "admin.sock")
         self.files = files
+        self.namespace = namespace  # a network namespace, see shunt.namespaces
         self.environment = {**os.environ, **(environment or {})}
         self.settings = {"workers": 2, "state_dir": str(self.folder / "state"),
                          "admin": {"socket": self.socket_path}, "log": {"level": "debug"}, **settings,
@@ -75,6 +76,8 @@ class Daemon:
 
         def prepare():
             die_with_parent()
+            if self.namespace:
+                self.namespace.enter()
             if self.files:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (self.files, self.files))
 

@@ -151,3 +151,115 @@ class Postgresql(Program):
     def sessions(self):
         """How many sessions bench has had. One counts at its end at the latest."""
         return int(self.ask("select sessions from pg_stat_database where datname = 'bench'"))
+
+
+class NginxReader(Program):
+    """Answers every request with the client that the PROXY header names."""
+
+    def command(self):
+        (self.folder / "nginx.conf").write_text(f"""
+daemon off; worker_processes 1; pid {self.folder}/nginx.pid; error_log stderr warn;
+events {{ worker_connections 256; }}
+http {{
+    access_log off;
+    client_body_temp_path {self.folder}/a; proxy_temp_path {self.folder}/b; fastcgi_temp_path {self.folder}/c;
+    uwsgi_temp_path {self.folder}/d; scgi_temp_path {self.folder}/e;
+    server {{
+        listen {self.address} proxy_protocol; listen unix:{self.folder}/control;
+        location / {{ return 200 "$proxy_protocol_addr:$proxy_protocol_port\\n"; }}
+    }}
+}}
+""")
+        (self.folder / "control").unlink(missing_ok=True)
+        return [find("nginx", "/usr/sbin/nginx"), "-p", self.folder, "-e", "stderr", "-c", self.folder / "nginx.conf"]
+
+    def ready(self):
+        return listens_on_path(self.folder / "control")
+
+
+class NginxSender(Program):
+    """A stream proxy that writes a PROXY header (version 1) ahead of each connection to target."""
+
+    def __init__(self, name, target, version="v1"):
+        assert version == "v1"
+        self.target = target
+        super().__init__(name)
+
+    def command(self):
+        module = find("/usr/lib/nginx/modules/ngx_stream_module.so")
+        (self.folder / "nginx.conf").write_text(f"""
+load_module {module};
+daemon off; worker_processes 1; pid {self.folder}/nginx.pid; error_log stderr warn;
+events {{ worker_connections 256; }}
+stream {{
+    server {{ listen {self.address}; proxy_pass {self.target}; proxy_protocol on; }}
+    server {{ listen unix:{self.folder}/control; return "ready"; }}
+}}
+""")
+        (self.folder / "control").unlink(missing_ok=True)
+        return [find("nginx", "/usr/sbin/nginx"), "-p", self.folder, "-e", "stderr", "-c", self.folder / "nginx.conf"]
+
+    def ready(self):
+        return listens_on_path(self.folder / "control")
+
+
+class Haproxy(Program):
+    def command(self):
+        (self.folder / "haproxy.cfg").write_text(f"""
+global
+    stats socket {self.folder}/control level admin
+defaults
+    timeout connect 5s
+    timeout client 30s
+    timeout server 30s
+{self.sections()}
+""")
+        (self.folder / "control").unlink(missing_ok=True)
+        return [find("haproxy", "/usr/sbin/haproxy"), "-db", "-f", self.folder / "haproxy.cfg"]
+
+    def sections(self):
+        raise NotImplementedError
+
+    def ready(self):
+        return listens_on_path(self.folder / "control")
+
+
+class HaproxyReader(Haproxy):
+    """Answers every request with the client that the PROXY header names."""
+
+    def sections(self):
+        return f"""
+frontend reader
+    mode http
+    bind {self.address} accept-proxy
+    http-request return status 200 content-type text/plain lf-string "%[src]:%[src_port]"
+"""
+
+
+class HaproxySender(Haproxy):
+    """Writes a PROXY header ahead of each connection to target; of version 2 with a unique id and a checksum."""
+
+    def __init__(self, name, target, version, more=""):
+        self.target, self.version, self.more = target, version, more
+        super().__init__(name)
+
+    def sections(self):
+        send = "send-proxy" if self.version == "v1" else "send-proxy-v2 proxy-v2-options crc32c,unique-id"
+        return f"""
+frontend sender
+    mode tcp
+    bind {self.address}
+    unique-id-format from-haproxy
+    default_backend target
+backend target
+    mode tcp
+    server target {self.target} {send} {self.more}
+"""
+
+
+def listens_on_path(path):
+    try:
+        connect(f"unix:{path}").close()
+        return True
+    except OSError:
+        return False
