@@ -133,6 +133,52 @@ static void write_schedule(FILE *out, const struct outlook *ahead)
     }
 }
 
+/* "  error-rate ≤ 1%  latency ≤ 1.5 × old  from 200 samples" */
+static void write_limits(FILE *out, const struct config_gate *gate)
+{
+    char text[32];
+    if (gate->max_error_rate_bp < UNITS_BP_FULL) {
+        units_format_share(gate->max_error_rate_bp, text, sizeof(text));
+        fprintf(out, "  error-rate ≤ %s", text);
+    }
+    if (gate->max_error_increase_bp < UNITS_BP_FULL) {
+        units_format_share(gate->max_error_increase_bp, text, sizeof(text));
+        fprintf(out, "  error-increase ≤ %s", text);
+    }
+    if (gate->max_latency_us > 0) {
+        clock_format_duration(gate->max_latency_us, text, sizeof(text));
+        fprintf(out, "  latency ≤ %s", text);
+    }
+    if (gate->max_latency_ratio > 0) {
+        fprintf(out, "  latency ≤ %g × old", (double)gate->max_latency_ratio / CONFIG_DECIMAL_ONE);
+    }
+    if (gate->max_connect_ratio > 0) {
+        fprintf(out, "  connect ≤ %g × old", (double)gate->max_connect_ratio / CONFIG_DECIMAL_ONE);
+    }
+    fprintf(out, "  from %" PRIu64 " samples", gate->min_samples);
+}
+
+static void write_gate(FILE *out, const struct outlook *ahead)
+{
+    const struct config_gate *gate = &ahead->config->gate;
+    if (!gate->present) {
+        fputs("  gate  none: time alone decides\n", out);
+        return;
+    }
+    fputs("  gate", out);
+    write_limits(out, gate);
+    fprintf(out, ", else %s\n", gate->on_fail == CONFIG_FAIL_PAUSE ? "it pauses" : "it goes back");
+    for (uint32_t step = 1; step <= plan_steps(ahead->plan); step++) {
+        const struct config_step *own = plan_step(ahead->plan, step);
+        if (own->gate.present) {
+            struct config_gate of_step = config_gate_of_step(gate, own);
+            fprintf(out, "    in step %" PRIu32, step);
+            write_limits(out, &of_step);
+            fputc('\n', out);
+        }
+    }
+}
+
 static void write_findings(FILE *out, const struct outlook *ahead)
 {
     fputs("  preflight", out);
@@ -148,11 +194,22 @@ static void write_findings(FILE *out, const struct outlook *ahead)
     }
 }
 
+static bool is_under_way(const struct migration_status *status)
+{
+    return status->phase != MIGRATION_IDLE && status->phase != MIGRATION_COMPLETED &&
+           status->phase != MIGRATION_ROLLED_BACK;
+}
+
 static void write_text(FILE *out, const struct outlook *ahead)
 {
     const struct routing *routing = ahead->service->routing;
     char fastest[32];
     char slowest[32];
+    if (is_under_way(&ahead->status)) {
+        fprintf(out, "  under way: %s ", ahead->status.id);
+        render_in_force(out, &ahead->status);
+        fputs("\n  the next start:\n", out);
+    }
     fputs("  ", out);
     write_steps(out, ahead->plan);
     clock_format_duration(ahead->fastest_us, fastest, sizeof(fastest));
@@ -165,6 +222,7 @@ static void write_text(FILE *out, const struct outlook *ahead)
     }
     fputc('\n', out);
     write_schedule(out, ahead);
+    write_gate(out, ahead);
     write_findings(out, ahead);
 }
 
@@ -181,20 +239,57 @@ static json_t *json_of_findings(const struct outlook *ahead)
     return list;
 }
 
+/* Limits that are off are null. */
+static json_t *json_of_limits(const struct config_gate *gate)
+{
+    bool rate = gate->max_error_rate_bp < UNITS_BP_FULL;
+    bool increase = gate->max_error_increase_bp < UNITS_BP_FULL;
+    if (!gate->present) {
+        return json_null();
+    }
+    return json_pack(
+        "{s:o,s:o,s:o,s:o,s:o,s:I,s:s}", "max_error_rate_bp",
+        rate ? json_integer(gate->max_error_rate_bp) : json_null(), "max_error_increase_bp",
+        increase ? json_integer(gate->max_error_increase_bp) : json_null(), "max_latency_us",
+        gate->max_latency_us > 0 ? json_integer((json_int_t)gate->max_latency_us) : json_null(),
+        "max_latency_ratio",
+        gate->max_latency_ratio > 0 ? json_real((double)gate->max_latency_ratio / CONFIG_DECIMAL_ONE)
+                                    : json_null(),
+        "max_connect_ratio",
+        gate->max_connect_ratio > 0 ? json_real((double)gate->max_connect_ratio / CONFIG_DECIMAL_ONE)
+                                    : json_null(),
+        "min_samples", (json_int_t)gate->min_samples, "on_fail",
+        gate->on_fail == CONFIG_FAIL_PAUSE ? "pause" : "rollback");
+}
+
 static json_t *json_of_steps(const struct outlook *ahead)
 {
     const struct plan *plan = ahead->plan;
     json_t *steps = json_array();
     for (uint32_t step = 1; step <= plan_steps(plan); step++) {
+        const struct config_gate own = config_gate_of_step(&ahead->config->gate, plan_step(plan, step));
         (void)json_array_append_new(
-            steps, json_pack("{s:I,s:o,s:I,s:o}", "share_bp", (json_int_t)plan_share_bp(plan, step), "hold_s",
-                             plan_is_manual(plan, step)
-                                 ? json_null()
-                                 : json_real((double)plan_hold_us(plan, step) / (double)CLOCK_US_PER_S),
-                             "min_samples", (json_int_t)plan_min_samples(plan, step), "exposes_per_minute",
-                             ahead->per_minute < 0 ? json_null() : json_real(exposes(ahead, step))));
+            steps,
+            json_pack("{s:I,s:o,s:I,s:o,s:o}", "share_bp", (json_int_t)plan_share_bp(plan, step), "hold_s",
+                      plan_is_manual(plan, step)
+                          ? json_null()
+                          : json_real((double)plan_hold_us(plan, step) / (double)CLOCK_US_PER_S),
+                      "min_samples", (json_int_t)plan_min_samples(plan, step), "exposes_per_minute",
+                      ahead->per_minute < 0 ? json_null() : json_real(exposes(ahead, step)), "gate",
+                      json_of_limits(&own)));
     }
     return steps;
+}
+
+static json_t *json_of_running(const struct migration_status *status)
+{
+    if (!is_under_way(status)) {
+        return json_null();
+    }
+    return json_pack("{s:s,s:s,s:I,s:I,s:I,s:I}", "migration", status->id, "phase",
+                     migration_phase_name(status->phase), "step", (json_int_t)status->step, "steps",
+                     (json_int_t)status->steps, "share_bp", (json_int_t)status->share_bp, "live_share_bp",
+                     (json_int_t)status->live_share_bp);
 }
 
 static json_t *json_of_plan(const struct outlook *ahead)
@@ -204,11 +299,12 @@ static json_t *json_of_plan(const struct outlook *ahead)
                           ? json_null()
                           : json_real((double)ahead->slowest_us / (double)CLOCK_US_PER_S);
     return json_pack(
-        "{s:{s:o,s:o,s:o,s:o,s:s,s:s,s:f,s:o,s:o}}", "plan", "service",
+        "{s:{s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:s,s:f,s:o,s:o}}", "plan", "service",
         render_json_text(ahead->service->name), "from",
         render_json_text(routing_group_name(routing, ahead->from)), "to",
         ahead->to != ROUTING_NONE ? render_json_text(routing_group_name(routing, ahead->to)) : json_null(),
-        "steps", json_of_steps(ahead), "aim", ahead->config->aim == CONFIG_AIM_LIVE ? "live" : "share",
+        "steps", json_of_steps(ahead), "gate", json_of_limits(&ahead->config->gate), "running",
+        json_of_running(&ahead->status), "aim", ahead->config->aim == CONFIG_AIM_LIVE ? "live" : "share",
         "commit", ahead->config->commit == CONFIG_COMMIT_MANUAL ? "manual" : "auto", "fastest_s",
         (double)ahead->fastest_us / (double)CLOCK_US_PER_S, "slowest_s", slowest, "preflight",
         json_of_findings(ahead));

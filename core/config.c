@@ -166,6 +166,23 @@ int config_load_text(const char *text, const char *base_dir, struct config **out
     return load_new(NULL, text, base_dir, out, errors);
 }
 
+struct config_gate config_gate_of_step(const struct config_gate *all, const struct config_step *step)
+{
+    const struct config_step_gate *own = &step->gate;
+    struct config_gate gate = *all;
+    if (!own->present) {
+        return gate;
+    }
+    gate.min_samples = own->min_samples > 0 ? own->min_samples : gate.min_samples;
+    gate.max_error_rate_bp = own->max_error_rate_bp > 0 ? own->max_error_rate_bp : gate.max_error_rate_bp;
+    gate.max_error_increase_bp =
+        own->max_error_increase_bp > 0 ? own->max_error_increase_bp : gate.max_error_increase_bp;
+    gate.max_latency_us = own->max_latency_us > 0 ? own->max_latency_us : gate.max_latency_us;
+    gate.max_latency_ratio = own->max_latency_ratio > 0 ? own->max_latency_ratio : gate.max_latency_ratio;
+    gate.max_connect_ratio = own->max_connect_ratio > 0 ? own->max_connect_ratio : gate.max_connect_ratio;
+    return gate;
+}
+
 struct config *config_share(struct config *config)
 {
     config->sharers++;

@@ -160,22 +160,6 @@ struct config_group {
     unsigned line;
 };
 
-#define CONFIG_HOLD_MANUAL UINT64_MAX /* hold = "manual": until `resume` */
-
-struct config_step {
-    uint32_t share_bp;
-    uint64_t hold_us;
-    uint64_t min_samples; /* connections to the target in this step before the next; 0: no condition */
-};
-
-struct config_ramp {
-    bool present;
-    uint32_t from_bp, to_bp;
-    uint64_t over_us;
-    uint64_t tick_us; /* how often the share moves */
-    enum config_ramp_shape shape;
-};
-
 #define CONFIG_DECIMAL_ONE 10000u /* a decimal number 1.0 */
 
 struct config_gate {
@@ -191,6 +175,29 @@ struct config_gate {
     uint32_t alpha_bp, confidence_bp;
     uint64_t grace_us;
     uint64_t too_few_us; /* 0: it waits for samples without end */
+};
+
+#define CONFIG_HOLD_MANUAL UINT64_MAX /* hold = "manual": until `resume` */
+
+struct config_step {
+    uint32_t share_bp;
+    uint64_t hold_us;
+    uint64_t min_samples; /* connections to the target in this step before the next; 0: no condition */
+    struct config_step_gate {
+        bool present;
+        uint64_t min_samples; /* this and all others: 0 as the migration's gate has it */
+        uint32_t max_error_rate_bp, max_error_increase_bp;
+        uint64_t max_latency_us;
+        uint32_t max_latency_ratio, max_connect_ratio;
+    } gate;
+};
+
+struct config_ramp {
+    bool present;
+    uint32_t from_bp, to_bp;
+    uint64_t over_us;
+    uint64_t tick_us; /* how often the share moves */
+    enum config_ramp_shape shape;
 };
 
 enum config_hook_event {
@@ -356,6 +363,9 @@ MUST_CHECK int config_load(const char *path, struct config **out, struct config_
 MUST_CHECK int config_load_text(const char *text, const char *base_dir, struct config **out,
                                 struct config_errors *errors);
 /* NULL is allowed. (Not "destroy": libconfig, which is linked in, has a function of that name.) */
+/* What the gate goes by in a step: all, with what the step gives of its own. */
+struct config_gate config_gate_of_step(const struct config_gate *all, const struct config_step *step);
+
 /* With config_share one configuration has several owners: each calls config_free, the last one frees. Control
  * thread. Returns config. */
 struct config *config_share(struct config *config);

@@ -6,6 +6,39 @@
 #include "core/settings_internal.h"
 #include "core/units.h"
 
+static bool has_limit(const struct config_gate *gate)
+{
+    return gate->max_error_rate_bp < UNITS_BP_FULL || gate->max_error_increase_bp < UNITS_BP_FULL ||
+           gate->max_latency_us > 0 || gate->max_latency_ratio > 0 || gate->max_connect_ratio > 0;
+}
+
+static void check_ratio(struct settings_reader *reader, const config_setting_t *gate, const char *name,
+                        uint32_t ratio)
+{
+    const config_setting_t *node = settings_good(gate, name);
+    if (node && ratio > 0 && ratio <= CONFIG_DECIMAL_ONE) {
+        settings_complain(reader, node,
+                          "%s must be above 1: a group as fast as the old one could not pass; 0 is off",
+                          name);
+    }
+}
+
+static void check_step_gate(struct settings_reader *reader, const config_setting_t *element,
+                            const struct config_migration *migration, const struct config_step *step)
+{
+    const struct config_gate gate = config_gate_of_step(&migration->gate, step);
+    if (!step->gate.present) {
+        return;
+    }
+    if (!migration->gate.present) {
+        settings_complain(
+            reader, element,
+            "has limits of its own, but the migration has no gate: add gate = { … } beside steps");
+    } else if (!has_limit(&gate)) {
+        settings_complain(reader, element, "its gate has no limit to check: set one");
+    }
+}
+
 static void check_steps(struct settings_reader *reader, const config_setting_t *list,
                         const struct config_migration *migration)
 {
@@ -28,6 +61,7 @@ static void check_steps(struct settings_reader *reader, const config_setting_t *
         if (hold && !last && step->hold_us == 0) {
             settings_complain(reader, hold, "hold must be longer than 0: only the last step may end at once");
         }
+        check_step_gate(reader, element, migration, step);
         before_bp = share ? step->share_bp : before_bp;
         settings_path_cut(&reader->path, inner);
     }
@@ -73,25 +107,13 @@ static void check_window(struct settings_reader *reader, const config_setting_t 
     zone_destroy(zone);
 }
 
-static void check_ratio(struct settings_reader *reader, const config_setting_t *gate, const char *name,
-                        uint32_t ratio)
-{
-    const config_setting_t *node = settings_good(gate, name);
-    if (node && ratio > 0 && ratio <= CONFIG_DECIMAL_ONE) {
-        settings_complain(reader, node,
-                          "%s must be above 1: a group as fast as the old one could not pass; 0 is off",
-                          name);
-    }
-}
-
 static void check_gate(struct settings_reader *reader, const config_setting_t *node,
                        const struct config_gate *gate)
 {
     size_t mark = settings_path_push(&reader->path, "gate");
     check_ratio(reader, node, "max_latency_ratio", gate->max_latency_ratio);
     check_ratio(reader, node, "max_connect_ratio", gate->max_connect_ratio);
-    if (gate->max_error_rate_bp == UNITS_BP_FULL && gate->max_error_increase_bp == UNITS_BP_FULL &&
-        gate->max_latency_us == 0 && gate->max_latency_ratio == 0 && gate->max_connect_ratio == 0) {
+    if (!has_limit(gate)) {
         settings_complain(reader, node, "has no limit to check: set one, or leave the gate out");
     }
     settings_path_cut(&reader->path, mark);

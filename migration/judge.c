@@ -22,10 +22,9 @@ static double decimal(uint32_t value)
     return (double)value / CONFIG_DECIMAL_ONE;
 }
 
-int judge_create(struct setup *setup, struct err_text *err)
+static struct gate_rules rules_of(const struct config_gate *config)
 {
-    const struct config_gate *config = &setup->config->migration.gate;
-    struct gate_rules rules = {.window_us = config->window_us,
+    return (struct gate_rules){.window_us = config->window_us,
                                .min_samples = config->min_samples,
                                .max_error_rate = part(config->max_error_rate_bp),
                                .max_error_increase = part(config->max_error_increase_bp),
@@ -37,13 +36,91 @@ int judge_create(struct setup *setup, struct err_text *err)
                                .alpha = part(config->alpha_bp),
                                .confidence = part(config->confidence_bp),
                                .grace_us = config->grace_us};
+}
+
+/* Whether two sets of limits are the same; all else is the same for all steps. */
+static bool same_limits(const struct config_gate *a, const struct config_gate *b)
+{
+    return a->min_samples == b->min_samples && a->max_error_rate_bp == b->max_error_rate_bp &&
+           a->max_error_increase_bp == b->max_error_increase_bp && a->max_latency_us == b->max_latency_us &&
+           a->max_latency_ratio == b->max_latency_ratio && a->max_connect_ratio == b->max_connect_ratio;
+}
+
+/* The sets of limits that occur in a plan, each once, that of the migration first; how many, 0: too many. */
+static size_t collect(const struct setup *setup, struct config_gate sets[SETUP_GATES_MAX])
+{
+    const struct config_gate *all = &setup->config->migration.gate;
+    size_t len = 1;
+
+    sets[0] = *all;
+    for (uint32_t step = 1; step <= plan_steps(setup->plan); step++) {
+        struct config_gate own = config_gate_of_step(all, plan_step(setup->plan, step));
+        size_t at = 0;
+
+        while (at < len && !same_limits(&sets[at], &own)) {
+            at++;
+        }
+        if (at == SETUP_GATES_MAX) {
+            return 0;
+        }
+        sets[at] = own;
+        len = at == len ? len + 1 : len;
+    }
+    return len;
+}
+
+/* Each set of limits is a hypothesis of its own: alpha is divided among them, so that it holds for the whole.
+ */
+int judge_create(struct setup *setup, struct err_text *err)
+{
+    const struct config_gate *config = &setup->config->migration.gate;
+    struct config_gate sets[SETUP_GATES_MAX];
+    size_t len;
+    int rc = 0;
 
     if (!config->present) {
         return 0;
     }
     setup->rules.gate_pauses = config->on_fail == CONFIG_FAIL_PAUSE;
     setup->rules.too_few_us = config->too_few_us;
-    return gate_create(&rules, &setup->gate, err);
+    len = collect(setup, sets);
+    if (len == 0) {
+        return err_set(err, ERR_INVALID,
+                       "%s: the steps have more than %u different sets of limits of their own",
+                       setup->config->name, SETUP_GATES_MAX - 1);
+    }
+    for (size_t i = 0; rc == 0 && i < len; i++) {
+        struct gate_rules rules = rules_of(&sets[i]);
+
+        rules.alpha /= (double)len;
+        rc = gate_create(&rules, &setup->gates[i], err);
+        setup->gates_len += rc == 0;
+    }
+    setup->gate = setup->gates[0];
+    return rc;
+}
+
+/* The gate with the limits of the present step. By hand, and in the drain, those of the step last taken hold.
+ */
+static struct gate *gate_now(const struct migration *m)
+{
+    const struct config_step *step = plan_step(m->setup.plan, m->machine.step);
+    const struct config_gate *all = &m->setup.config->migration.gate;
+    struct config_gate own = step == NULL ? *all : config_gate_of_step(all, step);
+    struct gate_rules wanted = rules_of(&own);
+
+    for (size_t i = 0; i < m->setup.gates_len; i++) {
+        const struct gate_rules *rules = gate_rules(m->setup.gates[i]);
+
+        if (rules->min_samples == wanted.min_samples && rules->max_latency_us == wanted.max_latency_us &&
+            rules->max_error_rate == wanted.max_error_rate &&
+            rules->max_error_increase == wanted.max_error_increase &&
+            rules->max_latency_ratio == wanted.max_latency_ratio &&
+            rules->max_connect_ratio == wanted.max_connect_ratio) {
+            return m->setup.gates[i];
+        }
+    }
+    return m->setup.gate;
 }
 
 static void add_reading(struct histogram_reading *to, const struct histogram_reading *more)
@@ -111,6 +188,10 @@ void judge_look(struct migration *m)
     if (m->setup.gate == NULL || !is_watching(s)) {
         m->judging = false;
         return;
+    }
+    if (gate_now(m) != m->setup.gate) { /* other limits: a clean window */
+        m->setup.gate = gate_now(m);
+        m->judging = false;
     }
     /* Who resumes after a failure wants it judged anew. */
     if (!m->judging || m->judged_number != s->number ||

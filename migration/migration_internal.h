@@ -60,6 +60,9 @@ struct rate {
     unsigned next;
 };
 
+/* Different sets of limits in one plan. */
+#define SETUP_GATES_MAX 16u
+
 /* What a migration goes by, made from one configuration and kept together with it: a reload changes what the
  * next start goes by, never what runs. */
 struct setup {
@@ -67,11 +70,13 @@ struct setup {
     struct config *whole;                /* counted; NULL: the caller sees to it */
     struct plan *plan;                   /* owned; NULL: none */
     struct machine_rules rules;
-    struct calendar_window window; /* in which the plan may advance */
-    struct zone *zone;             /* owned; NULL: always */
-    struct gate *gate;             /* owned; NULL: none is configured */
-    struct hooks *hooks;           /* owned; NULL: none */
-    struct webhooks *webhooks;     /* owned; NULL: none */
+    struct calendar_window window;       /* in which the plan may advance */
+    struct zone *zone;                   /* owned; NULL: always */
+    struct gate *gate;                   /* of the present step, one of gates; NULL: none is configured */
+    struct gate *gates[SETUP_GATES_MAX]; /* owned; the first for steps without limits of their own */
+    size_t gates_len;
+    struct hooks *hooks;       /* owned; NULL: none */
+    struct webhooks *webhooks; /* owned; NULL: none */
 };
 
 struct migration {

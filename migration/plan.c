@@ -135,6 +135,11 @@ bool plan_is_manual(const struct plan *plan, uint32_t step)
     return plan_hold_us(plan, step) == CONFIG_HOLD_MANUAL;
 }
 
+const struct config_step *plan_step(const struct plan *plan, uint32_t step)
+{
+    return step == 0 || step > plan_steps(plan) ? NULL : &plan->steps[step - 1];
+}
+
 uint64_t plan_min_samples(const struct plan *plan, uint32_t step)
 {
     return step == 0 || step > plan_steps(plan) ? 0 : plan->steps[step - 1].min_samples;

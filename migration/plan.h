@@ -33,6 +33,8 @@ uint32_t plan_share_bp(const struct plan *plan, uint32_t step);
 uint64_t plan_hold_us(const struct plan *plan, uint32_t step);
 /* The step waits for `resume`. */
 bool plan_is_manual(const struct plan *plan, uint32_t step);
+/* As the configuration has it; NULL for 0 and numbers past the last. */
+const struct config_step *plan_step(const struct plan *plan, uint32_t step);
 /* Connections to the target in this step that are needed before the next. */
 uint64_t plan_min_samples(const struct plan *plan, uint32_t step);
 /* The first step whose share is not below (at_least) or is above share_bp; 0 when there is none. */

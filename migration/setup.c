@@ -37,7 +37,9 @@ void setup_clear(struct setup *setup)
     webhooks_destroy(setup->webhooks);
     plan_destroy(setup->plan);
     zone_destroy(setup->zone);
-    gate_destroy(setup->gate);
+    for (size_t i = 0; i < setup->gates_len; i++) {
+        gate_destroy(setup->gates[i]);
+    }
     config_free(setup->whole);
     *setup = (struct setup){0};
 }

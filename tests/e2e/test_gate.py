@@ -113,3 +113,18 @@ def test_a_good_version_completes_and_waits_for_samples(daemon, load_server, loa
     assert shunt.ctl("wait", "web", "40s", within=60).code == 0
     assert shunt.phase() == "completed"
     assert load.stop_and_report()["errors"] == 0
+
+
+def test_the_plan_shows_limits_and_what_runs(daemon, server):
+    migration = plan(("25%", "1h"), ("100%", "1h"))
+    migration["steps"][1]["gate"] = {"max_error_rate": "2%"}
+    shunt = daemon(service([server(named("old")).address], [server(named("new")).address], group_settings=NO_CHECKS,
+                           migration=migration))
+    text = shunt.ctl("plan", "web").ok()
+    assert "gate  error-rate ≤ 5%  error-increase ≤ 3%  from 50 samples, else it goes back" in text
+    assert "in step 2  error-rate ≤ 2%" in text and "under way" not in text
+    shunt.ctl("start", "web").ok()
+    assert "under way: web-1 ramping, share 25%" in shunt.ctl("plan", "web").ok()
+    shown = json.loads(shunt.ctl("plan", "web", "--json").ok())["plan"]
+    assert shown["running"]["share_bp"] == 2500 and shown["gate"]["max_error_rate_bp"] == 500
+    assert shown["steps"][1]["gate"]["max_error_rate_bp"] == 200

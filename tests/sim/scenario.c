@@ -274,6 +274,8 @@ static void configure(struct world *w, const char *what, char *rest)
         }
     } else if (strcmp(what, "gate") == 0) {
         read_gate(&w->config.migration.gate, rest);
+    } else if (strcmp(what, "step_errors") == 0) { /* of the first step: a limit of its own */
+        w->steps[0].gate = (struct config_step_gate){.present = true, .max_error_rate_bp = share(rest)};
     } else if (strcmp(what, "groups") == 0) {
         w->config.groups_len = strcmp(rest, "3") == 0 ? 3 : 2;
     } else {
