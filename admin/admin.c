@@ -69,6 +69,9 @@ static int create_parts(struct admin *admin, struct err_text *err)
         code = create_more(admin, err);
     }
     if (code == ERR_OK) {
+        code = top_create(admin, &admin->top, err);
+    }
+    if (code == ERR_OK) {
         code = create_metrics(admin, err);
     }
     if (code == ERR_OK) {
@@ -117,6 +120,7 @@ void admin_destroy(struct admin *admin)
     }
     events_set_listener(admin->options.events, NULL, NULL);
     metrics_http_destroy(admin->http);
+    top_destroy(admin->top);
     for (size_t i = 0; i < admin->more_len; i++) {
         server_destroy(admin->more[i]);
     }

@@ -30,6 +30,7 @@ struct admin {
     struct admin_server *server;  /* owned; NULL in tests of the dispatcher */
     struct admin_server **more;   /* owned: the further sockets */
     size_t more_len;
+    struct top *top;           /* owned; NULL in tests of the dispatcher */
     struct metrics_http *http; /* owned; NULL: metrics are not served */
     struct list jobs;          /* of struct job: replies that are still to come */
 };
@@ -55,7 +56,10 @@ struct command_values {
     unsigned choice;            /* index into the choices; 0 */
     uint64_t connection;        /* id; 0 */
     uint64_t older_us, idle_us; /* 0 */
-    struct addr_ip client;      /* family 0; behind client_bits all 0 */
+    uint64_t last_us, step_us;  /* 0 */
+    bool at_given;
+    uint32_t at_s;         /* of the day, UTC; 0 */
+    struct addr_ip client; /* family 0; behind client_bits all 0 */
     unsigned client_bits;
     uint64_t rate;                 /* a second; 0 */
     uint64_t duration_us;          /* CLOCK_NEVER */
@@ -96,7 +100,7 @@ typedef int command_handler(struct command_call *call, struct err_text *err);
 
 command_handler cmd_help, cmd_status, cmd_start, cmd_share, cmd_pause, cmd_resume, cmd_skip, cmd_abort,
     cmd_commit, cmd_plan, cmd_report, cmd_wait, cmd_watch, cmd_events, cmd_check, cmd_backend, cmd_weight,
-    cmd_connections, cmd_kill, cmd_show, cmd_log_level;
+    cmd_connections, cmd_kill, cmd_top, cmd_show, cmd_log_level;
 
 /* What dispatch_line gives back. */
 struct dispatch_reply {
@@ -195,6 +199,12 @@ MUST_CHECK int metrics_http_create(struct admin *admin, const struct addr *addre
                                    struct err_text *err);
 void metrics_http_destroy(struct metrics_http *http);
 const struct addr *metrics_http_address(const struct metrics_http *http);
+
+/* top.c: begins to read the counters once a second. ERR_NOMEM. */
+struct top;
+MUST_CHECK int top_create(struct admin *admin, struct top **out, struct err_text *err);
+/* NULL is allowed. */
+void top_destroy(struct top *top);
 
 /* admin.c: those that follow something look, on all sockets. */
 void admin_wake(struct admin *admin);

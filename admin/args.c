@@ -219,6 +219,9 @@ int args_read_value(struct args_reader *reader, const struct command_arg *arg, c
         break;
     case COMMAND_ARG_VICTIM:
     case COMMAND_ARG_OLDER:
+    case COMMAND_ARG_LAST:
+    case COMMAND_ARG_STEP:
+    case COMMAND_ARG_AT:
     case COMMAND_ARG_IDLE:
     case COMMAND_ARG_CLIENT:
     case COMMAND_ARG_PLACE:

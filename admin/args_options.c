@@ -3,6 +3,8 @@
  * thread. Words that have their place are args.c's business.
  */
 #include "admin/args_internal.h"
+#include "admin/history.h"
+#include "core/clock.h"
 #include "core/units.h"
 
 #include <arpa/inet.h>
@@ -167,6 +169,34 @@ static int read_time(struct args_reader *reader, const char *word, uint64_t *out
     return err_set(reader->err, code, "\"%.100s\" is not a duration: as 500ms, 30s, 5m, 1h", word);
 }
 
+/* A time that the figures of the past can be shown for, or in steps of. */
+static int read_span(struct args_reader *reader, const char *word, uint64_t most_us, uint64_t *out)
+{
+    int code = read_time(reader, word, out);
+    if (code == ERR_OK && (*out < CLOCK_US_PER_S || *out > most_us)) {
+        return err_set(reader->err, ERR_RANGE, "\"%.100s\": from 1s to 1h are kept", word);
+    }
+    return code;
+}
+
+static int read_time_of_day(struct args_reader *reader, const char *word)
+{
+    unsigned hour = 0;
+    unsigned minute = 0;
+    unsigned second = 0;
+    char rest = '\0';
+    int n = sscanf(word, "%2u:%2u:%2u%c", &hour, &minute, &second, &rest);
+    size_t length = strspn(word, "0123456789:");
+    if ((n != 2 && n != 3) || word[length] != '\0' || (n == 2 && length > 5) || hour > 23 || minute > 59 ||
+        second > 59) {
+        return err_set(reader->err, ERR_PARSE, "\"%.100s\" is not a time of day (UTC): as 02:14 or 02:14:30",
+                       word);
+    }
+    reader->out->at_given = true;
+    reader->out->at_s = hour * 3600 + minute * 60 + second;
+    return ERR_OK;
+}
+
 static int read_bounded(struct args_reader *reader, const char *word, uint64_t max, uint64_t *out)
 {
     int code = units_parse_count(word, max, out);
@@ -184,6 +214,12 @@ int args_read_filter(struct args_reader *reader, const struct command_arg *arg, 
         return read_victim(reader, word);
     case COMMAND_ARG_OLDER:
         return read_time(reader, word, &reader->out->older_us);
+    case COMMAND_ARG_LAST:
+        return read_span(reader, word, HISTORY_SECONDS * CLOCK_US_PER_S, &reader->out->last_us);
+    case COMMAND_ARG_STEP:
+        return read_span(reader, word, HISTORY_SECONDS * CLOCK_US_PER_S, &reader->out->step_us);
+    case COMMAND_ARG_AT:
+        return read_time_of_day(reader, word);
     case COMMAND_ARG_IDLE:
         return read_time(reader, word, &reader->out->idle_us);
     case COMMAND_ARG_CLIENT:

@@ -26,6 +26,7 @@
     X(REPORT)                                                                                                \
     X(WATCH)                                                                                                 \
     X(EVENTS)                                                                                                \
+    X(TOP)                                                                                                   \
     X(CHECK)                                                                                                 \
     X(BACKEND)                                                                                               \
     X(WEIGHT)                                                                                                \
@@ -62,6 +63,9 @@ enum command_arg_type {
     COMMAND_ARG_COMMAND,  /* name of a command */
     COMMAND_ARG_VICTIM,   /* CONNECTION, SERVICE, SERVICE/GROUP or SERVICE/GROUP/BACKEND */
     COMMAND_ARG_OLDER,    /* a duration: at least so old */
+    COMMAND_ARG_LAST,     /* a duration: how much of the past */
+    COMMAND_ARG_STEP,     /* a duration of whole seconds */
+    COMMAND_ARG_AT,       /* HH:MM or HH:MM:SS */
     COMMAND_ARG_IDLE,     /* a duration: without a byte for so long */
     COMMAND_ARG_CLIENT,   /* an address, with or without /BITS */
     COMMAND_ARG_PLACE,    /* BACKEND or GROUP/BACKEND of the service that stands before it */

@@ -188,6 +188,24 @@ static const struct command table[COMMAND_COUNT] = {
             .summary = "what happened, who asked, why",
             .help = "The newest N (20 unless told, at most 1000), oldest first.\n",
         },
+    [COMMAND_TOP] =
+        {
+            .name = "top",
+            .role = COMMAND_ROLE_VIEWER,
+            .args = {ARG_SERVICE_OPTIONAL,
+                     {.type = COMMAND_ARG_AT, .name = "HH:MM", .keyword = "--at", .optional = true},
+                     {.type = COMMAND_ARG_LAST, .name = "T", .keyword = "--last", .optional = true},
+                     {.type = COMMAND_ARG_STEP, .name = "T", .keyword = "--step", .optional = true}},
+            .summary = "what each group did, second by second, within the last hour",
+            .help = "New connections a second, errors, open connections, response times and the share, of "
+                    "the last\n"
+                    "minute, with the events of that time. --last takes another length, --at begins at a "
+                    "time of day\n"
+                    "(UTC, with or without seconds), --step adds up so much to a line: of the p99 the "
+                    "highest is\n"
+                    "shown. Kept in memory for an hour, so nothing is known of the time before the last "
+                    "start.\n",
+        },
     [COMMAND_CHECK] =
         {
             .name = "check",

@@ -29,6 +29,7 @@ static command_handler *const handlers[COMMAND_COUNT] = {
     [COMMAND_EVENTS] = cmd_events,
     [COMMAND_BACKEND] = cmd_backend,
     [COMMAND_WEIGHT] = cmd_weight,
+    [COMMAND_TOP] = cmd_top,
     [COMMAND_CONNECTIONS] = cmd_connections,
     [COMMAND_KILL] = cmd_kill,
     [COMMAND_SHOW] = cmd_show,

@@ -3,7 +3,7 @@ _shuntctl() {
     local word=${COMP_WORDS[COMP_CWORD]} words="" at=1
     [ "${COMP_WORDS[1]}" = -s ] && at=3
     if [ "$COMP_CWORD" -le "$at" ]; then
-        words="-s help status start share pause resume skip abort commit plan wait report watch events check backend weight connections kill log-level show"
+        words="-s help status start share pause resume skip abort commit plan wait report watch events top check backend weight connections kill log-level show"
     else
         case ${COMP_WORDS[$at]} in
         help) words=" --json" ;;
@@ -20,6 +20,7 @@ _shuntctl() {
         report) words="$(_shuntctl_services) --json" ;;
         watch) words="$(_shuntctl_services) --json" ;;
         events) words="$(_shuntctl_services) --json" ;;
+        top) words="$(_shuntctl_services) --at --last --step --json" ;;
         check) words=" --json" ;;
         backend) words=" ready drain maint reason" ;;
         weight) words=" reason" ;;

@@ -32,6 +32,8 @@ complete -c shuntctl -n __fish_use_subcommand -a watch -d 'follows what happens,
 complete -c shuntctl -n '__fish_seen_subcommand_from watch' -a '(__shuntctl_services) --json'
 complete -c shuntctl -n __fish_use_subcommand -a events -d 'what happened, who asked, why'
 complete -c shuntctl -n '__fish_seen_subcommand_from events' -a '(__shuntctl_services) --json'
+complete -c shuntctl -n __fish_use_subcommand -a top -d 'what each group did, second by second, within the last hour'
+complete -c shuntctl -n '__fish_seen_subcommand_from top' -a '(__shuntctl_services) --at --last --step --json'
 complete -c shuntctl -n __fish_use_subcommand -a check -d 'checks one backend now and shows what was said'
 complete -c shuntctl -n '__fish_seen_subcommand_from check' -a ' --json'
 complete -c shuntctl -n __fish_use_subcommand -a backend -d 'sets the operator state of one backend'

@@ -16,6 +16,7 @@ commands=(
     'report:the whole story of a migration, from the journal'
     'watch:follows what happens, one line a change'
     'events:what happened, who asked, why'
+    'top:what each group did, second by second, within the last hour'
     'check:checks one backend now and shows what was said'
     'backend:sets the operator state of one backend'
     'weight:sets the weight of one backend'
@@ -44,6 +45,7 @@ wait) compadd -- $services --json ;;
 report) compadd -- $services --json ;;
 watch) compadd -- $services --json ;;
 events) compadd -- $services --json ;;
+top) compadd -- $services --at --last --step --json ;;
 check) compadd -- --json ;;
 backend) compadd -- ready drain maint reason ;;
 weight) compadd -- reason ;;

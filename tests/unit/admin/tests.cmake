@@ -1,6 +1,7 @@
 unit_test(tokens admin shunt_commands)
 unit_test(commands admin shunt_commands)
 unit_test(roles admin shunt_admin)
+unit_test(history admin shunt_admin)
 unit_test(watch admin shunt_watch)
 target_compile_definitions(test_watch PRIVATE SHUNT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
 
