@@ -1,5 +1,6 @@
 """Limits on bandwidth: as much as was said comes through, intact, both ways, alone and together."""
 import hashlib
+import re
 import threading
 import time
 
@@ -43,6 +44,8 @@ def test_out(daemon, server, key, chunks):
         took, length, digest = timed(client)
     assert (length, digest) == (chunks * MIB, expected)
     assert 2.6 <= took <= 2.75 + 0.75 * SLOW, took
+    spliced = re.search(r'shunt_service_spliced_bytes_total{service="web"} (\d+)', shunt.ctl("show", "metrics").ok())
+    assert int(spliced.group(1)) > length / 2, "bulk is not copied"
 
 
 @pytest.mark.parametrize("key", ["per_connection_in", "service_in"])

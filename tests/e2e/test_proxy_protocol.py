@@ -185,6 +185,42 @@ def test_many_slow_headers_cost_little(daemon, server):
     wait_until(lambda: closed(shunt, "proxy-header") == 300, "all refused at their end")
 
 
+def test_the_log_names_the_client_in_the_header(daemon, server):
+    shunt = daemon(service([server(named("a")).address], proxy_protocol=TRUSTED, connection_log="100%"))
+    with connect(shunt.port()) as client:
+        client.send(V1 + b"who\n")
+        assert client.receive_line() == b"a who\n"
+    wait_until(lambda: [line for line in shunt.log().splitlines()
+                        if "msg=connection " in line and "client=10.1.2.3:1111" in line], "its line is written")
+
+
+def test_seen_and_killed_while_it_waits(daemon, server):
+    shunt = daemon(service([server(named("a")).address], proxy_protocol={**TRUSTED, "timeout": "1m"}))
+    with connect(shunt.port()) as client, connect(shunt.port()) as other:
+        client.send(V1[:10])
+        rows = wait_until(lambda: [row for row in json.loads(shunt.ctl("connections", "--json").ok())["connections"]
+                                   if row["client"].endswith(f":{client.sock.getsockname()[1]}")], "it is listed")
+        assert (rows[0]["state"], rows[0]["backend"]) == ("proxy-header", "-")
+        shunt.ctl("kill", rows[0]["id"]).ok()
+        assert client.was_reset()
+        other.send(V1 + b"who\n")
+        assert other.receive_line() == b"a who\n"
+    assert closed(shunt, "killed") == 1
+
+
+def test_stopped_while_some_wait(daemon, server, started):
+    shunt = daemon(service([server(named("a")).address], proxy_protocol={**TRUSTED, "timeout": "1m"}), shutdown_timeout="100ms")
+    waiting = [connect(shunt.port()) for _ in range(20)]
+    for client in waiting:
+        client.send(V1[:10])
+    wait_until(lambda: shunt.service()["connections"]["open"] == 20, "they are there")
+    started.daemons.remove(shunt)
+    shunt.stop(check=False)
+    for client in waiting:
+        assert client.was_reset() or client.ended()
+        client.close()
+
+
 # ---- out
 
 ALL_TLVS = ["alpn", "authority", "unique-id", "ssl", "crc32c"]
