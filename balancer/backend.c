@@ -48,6 +48,24 @@ void board_put(struct board *board)
     free(board);
 }
 
+uint32_t board_free_slot(struct board *board)
+{
+    for (uint32_t slot = 0; slot < board->slots; slot++) {
+        if (atomic_load_explicit(&board->claims[slot].count, memory_order_acquire) > 0) {
+            continue;
+        }
+        for (unsigned worker = 0; worker < board->workers; worker++) {
+            struct latency_lane *lane = board_lane(board, worker, slot);
+            atomic_store_explicit(&lane->sampled_us, 0, memory_order_relaxed);
+            atomic_store_explicit(&lane->picked_us, 0, memory_order_relaxed);
+            atomic_store_explicit(&lane->estimate_us, 0, memory_order_relaxed);
+            atomic_store_explicit(&lane->flying, 0, memory_order_relaxed);
+        }
+        return slot;
+    }
+    return UINT32_MAX;
+}
+
 struct backend *backend_create(const struct routing_backend_spec *spec, uint32_t group, struct board *board,
                                uint32_t slot)
 {

@@ -60,6 +60,10 @@ struct backend {
 struct board *board_create(uint32_t slots, unsigned workers);
 void board_put(struct board *board);
 
+/* A slot that nobody claims, with nothing known of its speed; UINT32_MAX: none. It is taken by
+ * backend_create. Nobody may be left who could claim it by an old view. */
+uint32_t board_free_slot(struct board *board);
+
 static inline struct latency_lane *board_lane(const struct board *board, unsigned worker, uint32_t slot)
 {
     return &board->lanes[(size_t)worker * board->stride + slot];

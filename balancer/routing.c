@@ -21,7 +21,7 @@ static int check_name(const char *what, const char *name, struct err_text *err)
     return 0;
 }
 
-static int check_group(const struct routing_group_spec *group, struct err_text *err)
+int routing_check_group(const struct routing_group_spec *group, struct err_text *err)
 {
     int rc = check_name("group", group->name, err);
     if (rc == 0 && group->backends_len > ROUTING_BACKENDS_MAX) {
@@ -56,7 +56,7 @@ static int check_spec(const struct routing_spec *spec, struct err_text *err)
     }
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < spec->groups_len; i++) {
-        rc = check_group(&spec->groups[i], err);
+        rc = routing_check_group(&spec->groups[i], err);
         for (size_t j = 0; rc == 0 && j < i; j++) {
             if (strcmp(spec->groups[i].name, spec->groups[j].name) == 0) {
                 rc = err_set(err, ERR_EXISTS, "group \"%s\" is there twice", spec->groups[i].name);
@@ -66,12 +66,18 @@ static int check_spec(const struct routing_spec *spec, struct err_text *err)
     return rc;
 }
 
-static int fill_group(struct routing *routing, uint32_t index, const struct routing_group_spec *spec)
+/* Room on the board for backends that come later. */
+static uint32_t board_room(size_t backends)
 {
-    struct model_group *group = &routing->groups[index];
+    return (uint32_t)(2 * backends + ROUTING_BACKENDS_SPARE);
+}
+
+int model_group_fill(struct model_group *group, uint32_t index, const struct routing_group_spec *spec,
+                     unsigned workers)
+{
     memcpy(group->name, spec->name, strlen(spec->name) + 1);
     group->balance = spec->balance;
-    group->board = board_create((uint32_t)spec->backends_len, routing->workers);
+    group->board = board_create(board_room(spec->backends_len), workers);
     group->cursors = aligned_alloc(CACHE_LINE, VIEW_KINDS * sizeof(*group->cursors));
     group->backends = calloc(spec->backends_len + 1, sizeof(struct backend *));
     if (group->board == NULL || group->cursors == NULL || group->backends == NULL) {
@@ -91,6 +97,17 @@ static int fill_group(struct routing *routing, uint32_t index, const struct rout
     return 0;
 }
 
+void model_group_clear(struct model_group *group)
+{
+    view_group_put(group->built);
+    for (uint32_t i = 0; i < group->backends_len; i++) {
+        backend_put(group->backends[i]);
+    }
+    free((void *)group->backends);
+    free(group->cursors);
+    board_put(group->board);
+}
+
 /* Two keys from one salt: with one key alone the clients of the target would fill only a part of its ring. */
 static void make_keys(struct routing *routing, const char *salt)
 {
@@ -105,11 +122,13 @@ int routing_create(const struct routing_spec *spec, struct routing **out, struct
     if (rc != 0) {
         return rc;
     }
-    struct routing *routing = calloc(1, sizeof(*routing) + spec->groups_len * sizeof(routing->groups[0]));
+    struct routing *routing =
+        calloc(1, sizeof(*routing) + (spec->groups_len + ROUTING_GROUPS_SPARE) * sizeof(routing->groups[0]));
     if (routing == NULL || (routing->service = strdup(spec->service)) == NULL) {
         free(routing);
         return err_set(err, ERR_NOMEM, "service \"%s\": out of memory", spec->service);
     }
+    routing->groups_room = (uint32_t)spec->groups_len + ROUTING_GROUPS_SPARE;
     routing->assign = spec->assign;
     routing->prefix_ipv4 = spec->prefix_ipv4;
     routing->prefix_ipv6 = spec->prefix_ipv6;
@@ -122,7 +141,7 @@ int routing_create(const struct routing_spec *spec, struct routing **out, struct
     make_keys(routing, spec->salt != NULL ? spec->salt : spec->service);
     for (uint32_t g = 0; rc == 0 && g < spec->groups_len; g++) {
         routing->groups_len++;
-        rc = fill_group(routing, g, &spec->groups[g]);
+        rc = model_group_fill(&routing->groups[g], g, &spec->groups[g], routing->workers);
     }
     rc = rc == 0 ? routing_publish(routing, NULL) : rc;
     if (rc != 0) {
@@ -143,14 +162,7 @@ void routing_destroy(struct routing *routing)
         view_destroy(view);
     }
     for (uint32_t g = 0; g < routing->groups_len; g++) {
-        struct model_group *group = &routing->groups[g];
-        view_group_put(group->built);
-        for (uint32_t i = 0; i < group->backends_len; i++) {
-            backend_put(group->backends[i]);
-        }
-        free((void *)group->backends);
-        free(group->cursors);
-        board_put(group->board);
+        model_group_clear(&routing->groups[g]);
     }
     view_split_put(routing->split);
     free(routing->service);
@@ -271,8 +283,7 @@ void routing_set_share(struct routing *routing, uint32_t share_bp)
     routing->share_bp = share_bp;
 }
 
-/* The group must be built anew. */
-static void touch_group(struct routing *routing, uint32_t group)
+void routing_touch_group(struct routing *routing, uint32_t group)
 {
     view_group_put(routing->groups[group].built);
     routing->groups[group].built = NULL;
@@ -284,7 +295,7 @@ void routing_set_state(struct routing *routing, struct backend *backend, enum ba
     bool was = backend_usable(backend);
     backend->state = state;
     if (was != backend_usable(backend)) {
-        touch_group(routing, backend->group);
+        routing_touch_group(routing, backend->group);
     }
 }
 
@@ -293,7 +304,7 @@ void routing_set_admin(struct routing *routing, struct backend *backend, enum ba
     bool was = backend_usable(backend);
     backend->admin = admin;
     if (was != backend_usable(backend)) {
-        touch_group(routing, backend->group);
+        routing_touch_group(routing, backend->group);
     }
 }
 
@@ -302,7 +313,7 @@ void routing_set_weight(struct routing *routing, struct backend *backend, uint32
     assert(weight <= ROUTING_WEIGHT_MAX);
     if (backend->weight != weight) {
         backend->weight = weight;
-        touch_group(routing, backend->group);
+        routing_touch_group(routing, backend->group);
     }
 }
 
@@ -314,6 +325,6 @@ void routing_set_agent(struct routing *routing, struct backend *backend, enum ba
     backend->agent_admin = admin;
     backend->agent_percent = percent;
     if (was != backend_usable(backend) || weight != backend_weight_effective(backend)) {
-        touch_group(routing, backend->group);
+        routing_touch_group(routing, backend->group);
     }
 }

@@ -30,6 +30,8 @@
 #define ROUTING_WEIGHT_MAX 65535u
 #define ROUTING_BACKENDS_MAX 65535u /* in one group */
 #define ROUTING_NAME_MAX 128u       /* bytes of a group's or backend's name with NUL; longer is ERR_RANGE */
+#define ROUTING_GROUPS_SPARE 16u    /* groups that may be added later */
+#define ROUTING_BACKENDS_SPARE 64u  /* a group has room for twice what it begins with and so many more */
 #define ROUTING_ATTEMPTS_MAX 16u    /* backends that one connection may try */
 
 struct routing;
@@ -117,6 +119,23 @@ void routing_set_agent(struct routing *routing, struct backend *backend, enum ba
 /* Builds the view and puts it in force for the next pick on any worker. ERR_NOMEM: the old view stays, call
  * again. */
 MUST_CHECK int routing_publish(struct routing *routing, struct err_text *err);
+
+/*
+ * Other groups and backends while connections are open. prepare makes all that can fail and changes nothing:
+ * groups are meant by name, backends by name, address and backup; who stays keeps its counters, state and
+ * connections. Groups of the routing that are not in the list become empty (their numbers stay); neither the
+ * active group nor the target may be among them. ERR_NOMEM, ERR_LIMIT (no room), ERR_RANGE, ERR_INVALID,
+ * ERR_EXISTS. apply changes the model and publishes; it fails only without memory (ERR_NOMEM: the next
+ * routing_publish makes up for it) and ends the change in either case. Backends that left are freed with
+ * their last connection. New ones are UNKNOWN and READY. Weights of those that stay do not change.
+ */
+struct routing_change;
+MUST_CHECK int routing_change_prepare(struct routing *routing, const struct routing_group_spec *groups,
+                                      size_t groups_len, struct routing_change **out, struct err_text *err);
+MUST_CHECK int routing_change_apply(struct routing *routing, struct routing_change *change,
+                                    struct err_text *err);
+/* NULL is allowed. */
+void routing_change_drop(struct routing_change *change);
 
 /* A backend as the control thread sees it. */
 const char *backend_name(const struct backend *backend);

@@ -64,9 +64,24 @@ struct routing {
     bool changed; /* the model differs from the view in force */
     struct view_split *split;
     _Atomic(struct routing_view *) view;
-    uint32_t groups_len;
+    uint32_t groups_len, groups_room;
     struct model_group groups[];
 };
+
+/* Backends that are not in the model any more. */
+struct routing_leaving {
+    struct backend **list;
+    size_t len;
+};
+
+/* routing.c: a group from its specification; what was made of it is cleared by model_group_clear. ERR_NOMEM.
+ */
+MUST_CHECK int model_group_fill(struct model_group *group, uint32_t index,
+                                const struct routing_group_spec *spec, unsigned workers);
+void model_group_clear(struct model_group *group);
+MUST_CHECK int routing_check_group(const struct routing_group_spec *group, struct err_text *err);
+/* The group must be built anew. */
+void routing_touch_group(struct routing *routing, uint32_t group);
 
 /* Control thread. */
 void view_group_put(struct view_group *group);
