@@ -108,6 +108,11 @@ void admin_set_services(struct admin *admin, const struct admin_service *service
     admin->options.services_len = services_len;
 }
 
+void admin_set_config(struct admin *admin, const struct config *config)
+{
+    admin->options.config = config;
+}
+
 const struct addr *admin_metrics_address(const struct admin *admin)
 {
     return admin->http != NULL ? metrics_http_address(admin->http) : NULL;

@@ -43,6 +43,10 @@ struct admin_options {
     const struct admin_service *services; /* borrowed; the array may be replaced with admin_set_services */
     size_t services_len;
     uint64_t started_us; /* monotonic */
+    /* Reads the configuration again. 0 with *report (owned by the caller, lines), or a code with err. NULL:
+     * cannot be done here. */
+    int (*reload)(void *context, const char *actor, const char *reason, char **report, struct err_text *err);
+    void *reload_context;
 };
 
 /*
@@ -57,6 +61,9 @@ void admin_destroy(struct admin *admin);
 /* Replaces the services that commands see; both borrowed from now on. A wait goes on by the service's name.
  */
 void admin_set_services(struct admin *admin, const struct admin_service *services, size_t services_len);
+
+/* What `show settings` shows from now on; borrowed. Roles, sockets and the metrics stay as they were. */
+void admin_set_config(struct admin *admin, const struct config *config);
 
 /* Where the metrics are served, with the port the system chose; NULL: nowhere. */
 const struct addr *admin_metrics_address(const struct admin *admin);

@@ -100,7 +100,7 @@ typedef int command_handler(struct command_call *call, struct err_text *err);
 
 command_handler cmd_help, cmd_status, cmd_start, cmd_share, cmd_pause, cmd_resume, cmd_skip, cmd_abort,
     cmd_commit, cmd_plan, cmd_report, cmd_wait, cmd_watch, cmd_events, cmd_check, cmd_backend, cmd_weight,
-    cmd_connections, cmd_kill, cmd_top, cmd_show, cmd_log_level;
+    cmd_connections, cmd_kill, cmd_top, cmd_show, cmd_reload, cmd_log_level;
 
 /* What dispatch_line gives back. */
 struct dispatch_reply {

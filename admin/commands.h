@@ -32,6 +32,7 @@
     X(WEIGHT)                                                                                                \
     X(CONNECTIONS)                                                                                           \
     X(KILL)                                                                                                  \
+    X(RELOAD)                                                                                                \
     X(LOG_LEVEL)                                                                                             \
     X(SHOW)
 

@@ -282,6 +282,19 @@ static const struct command table[COMMAND_COUNT] = {
                     "leaving\n"
                     "it does not stop a kill that has begun.\n",
         },
+    [COMMAND_RELOAD] =
+        {
+            .name = "reload",
+            .role = COMMAND_ROLE_ADMIN,
+            .changes = true,
+            .summary = "reads the configuration again, all of it or nothing",
+            .help = "As SIGHUP, with the outcome as the reply: what changed, what stays as it was set by "
+                    "hand, and what\n"
+                    "is in force only after a restart. A file with an error changes nothing. Open "
+                    "connections and\n"
+                    "listening sockets are not touched; a migration that runs goes on by the plan it began "
+                    "with.\n",
+        },
     [COMMAND_LOG_LEVEL] =
         {
             .name = "log-level",

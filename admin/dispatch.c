@@ -34,6 +34,7 @@ static command_handler *const handlers[COMMAND_COUNT] = {
     [COMMAND_KILL] = cmd_kill,
     [COMMAND_SHOW] = cmd_show,
     [COMMAND_CHECK] = cmd_check,
+    [COMMAND_RELOAD] = cmd_reload,
     [COMMAND_LOG_LEVEL] = cmd_log_level,
 };
 

@@ -95,10 +95,13 @@ static json_t *json_of_check(const struct admin_service *service, const struct b
 
 static uint32_t configured_weight(const struct admin_service *service, const struct backend *backend)
 {
-    const struct config_group *group = &service->config->groups[backend_group(backend)];
-    for (size_t i = 0; i < group->backends_len; i++) {
-        if (strcmp(group->backends[i].name, backend_name(backend)) == 0) {
-            return group->backends[i].weight;
+    const char *name = routing_group_name(service->routing, backend_group(backend));
+    for (size_t g = 0; g < service->config->groups_len; g++) {
+        const struct config_group *group = &service->config->groups[g];
+        for (size_t i = 0; strcmp(group->name, name) == 0 && i < group->backends_len; i++) {
+            if (strcmp(group->backends[i].name, backend_name(backend)) == 0) {
+                return group->backends[i].weight;
+            }
         }
     }
     return backend_weight(backend); /* a backend that the configuration does not know by name */

@@ -8,6 +8,7 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "daemon/reload.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -105,167 +106,6 @@ static int create_workers(struct app *app, struct err_text *err)
     return proxy_create(&proxy, &app->proxy, err);
 }
 
-static void retire(void *context, void *ptr, void (*destroy)(void *ptr))
-{
-    worker_pool_retire(context, ptr, destroy);
-}
-
-static int create_routing(struct app *app, struct app_service *service, struct err_text *err)
-{
-    const struct config_service *config = service->config;
-    struct routing_group_spec *groups = calloc(config->groups_len, sizeof(*groups));
-    if (groups == NULL) {
-        return err_set(err, ERR_NOMEM, "out of memory while building service \"%s\"", config->name);
-    }
-    for (size_t g = 0; g < config->groups_len; g++) {
-        groups[g] = (struct routing_group_spec){.name = config->groups[g].name,
-                                                .balance = config->groups[g].balance,
-                                                .backends = service->targets->groups[g].backends,
-                                                .backends_len = service->targets->groups[g].backends_len};
-    }
-    const struct routing_spec spec = {.service = config->name,
-                                      .assign = config->assign,
-                                      .prefix_ipv4 = config->client_prefix.ipv4,
-                                      .prefix_ipv6 = config->client_prefix.ipv6,
-                                      .salt = config->salt,
-                                      .fallback = config->fallback,
-                                      .workers = worker_pool_count(app->pool),
-                                      .groups = groups,
-                                      .groups_len = config->groups_len,
-                                      .retire = retire,
-                                      .retire_context = app->pool};
-    int rc = routing_create(&spec, &service->routing, err);
-    free(groups);
-    return rc;
-}
-
-/* A drain closes some of what is left on a group. What fails here is asked for again a moment later. */
-static void close_connections(void *context, const struct migration_close *what)
-{
-    struct app_service *service = context;
-    if (service->proxy == NULL) {
-        return; /* taken up from the journal before anything was accepted */
-    }
-    const struct proxy_close_filter filter = {.group = what->group,
-                                              .max = what->max == UINT64_MAX ? 0 : what->max,
-                                              .idle_us =
-                                                  what->idle_only || what->idle_first ? what->idle_us : 0,
-                                              .idle_first = !what->idle_only && what->idle_first};
-    if (proxy_service_close(service->proxy, &filter, STATS_CLOSE_DRAINED, NULL, NULL) != 0) {
-        log_line(LOG_LEVEL_ERROR, "out of memory: connections of a drained group stay open",
-                 LOG_TEXT("service", service->config->name),
-                 LOG_TEXT("group", routing_group_name(service->routing, what->group)));
-    }
-}
-
-static void tell_room(void *context, uint64_t *open, uint64_t *most)
-{
-    const struct app_service *service = context;
-    *open = app_open(service->app);
-    *most = proxy_max_connections(service->app->proxy);
-}
-
-static uint64_t tell_drained(void *context)
-{
-    const struct app_service *service = context;
-    struct stats_service_reading reading;
-    if (service->proxy == NULL) {
-        return 0;
-    }
-    proxy_service_read(service->proxy, &reading);
-    return reading.closed[STATS_CLOSE_DRAINED];
-}
-
-static int create_migration(struct app *app, struct app_service *service, struct err_text *err)
-{
-    const struct migration_options options = {.base = app->base,
-                                              .routing = service->routing,
-                                              .config = service->config,
-                                              .journal = app->journal,
-                                              .events = app->events,
-                                              .close_connections = close_connections,
-                                              .room = tell_room,
-                                              .drained = tell_drained,
-                                              .context = service};
-    return migration_create(&options, &service->migration, err);
-}
-
-/* Adds to the words of a failed bind what to do about it. */
-static int advise_listen(const char *service, int rc, struct err_text *err)
-{
-    const struct err_text what = *err;
-    const char *advice = "";
-    if (rc == ERR_EXISTS) {
-        advice = "; `ss -ltxnp` (as root) shows who has it";
-    } else if (rc == ERR_DENIED) {
-        advice = "; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE";
-    }
-    return err_set(err, rc, "service \"%s\": %s%s", service, what.text, advice);
-}
-
-static int create_listeners(struct app *app, struct app_service *service, struct err_text *err)
-{
-    const struct config_service *config = service->config;
-    const struct proxy_service_spec spec = {.name = config->name,
-                                            .routing = service->routing,
-                                            .listen = service->targets->listen,
-                                            .listen_len = service->targets->listen_len,
-                                            .timeouts = {.connect_us = config->timeouts.connect_us,
-                                                         .idle_us = config->timeouts.idle_us,
-                                                         .half_close_us = config->timeouts.half_close_us},
-                                            .retries = config->retries,
-                                            .connection_log_bp = config->connection_log_bp,
-                                            .config = config};
-    int rc = proxy_service_create(app->proxy, &spec, &service->proxy, err);
-    return rc != 0 ? advise_listen(config->name, rc, err) : 0;
-}
-
-static bool has_checks(const struct config_service *config)
-{
-    for (size_t g = 0; g < config->groups_len; g++) {
-        if (config->groups[g].health.type != CONFIG_HEALTH_NONE) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static int create_service(struct app *app, size_t index, struct err_text *err)
-{
-    struct app_service *service = &app->services[index];
-    service->app = app;
-    service->config = &app->config->services[index];
-    service->targets = &app->targets->services[index];
-    int rc = create_routing(app, service, err);
-    if (rc == 0) {
-        rc = create_migration(app, service, err);
-    }
-    if (rc == 0 && has_checks(service->config)) {
-        rc = health_create(app->base, service->routing, service->config, app->events, &service->health, err);
-    }
-    if (rc == 0) {
-        rc = create_listeners(app, service, err);
-    }
-    return rc;
-}
-
-static int create_services(struct app *app, struct err_text *err)
-{
-    app->services = calloc(app->config->services_len + 1, sizeof(*app->services));
-    app->admin_services = calloc(app->config->services_len + 1, sizeof(*app->admin_services));
-    if (app->services == NULL || app->admin_services == NULL) {
-        return err_set(err, ERR_NOMEM, "out of memory while building the services");
-    }
-    app->services_len = app->config->services_len;
-    for (size_t i = 0; i < app->services_len; i++) {
-        int rc = create_service(app, i, err);
-        if (rc != 0) {
-            return rc;
-        }
-    }
-    return 0;
-}
-
 /* *out points to address, or is NULL when no metrics are wanted. */
 static int metrics_address(const struct config *config, struct addr *address, const struct addr **out,
                            struct err_text *err)
@@ -283,6 +123,11 @@ static int metrics_address(const struct config *config, struct addr *address, co
     return 0;
 }
 
+static int reload(void *context, const char *actor, const char *reason, char **report, struct err_text *err)
+{
+    return app_reload(context, actor, reason, report, err);
+}
+
 static int create_admin(struct app *app, struct err_text *err)
 {
     struct addr metrics;
@@ -291,14 +136,8 @@ static int create_admin(struct app *app, struct err_text *err)
     if (code != 0) {
         return code;
     }
-    for (size_t i = 0; i < app->services_len; i++) {
-        const struct app_service *service = &app->services[i];
-        app->admin_services[i] = (struct admin_service){.name = app->config->services[i].name,
-                                                        .config = &app->config->services[i],
-                                                        .routing = service->routing,
-                                                        .proxy = service->proxy,
-                                                        .health = service->health,
-                                                        .migration = service->migration};
+    if (app_list_services(app, &app->admin_services, &app->admin_services_len) != 0) {
+        return err_set(err, ERR_NOMEM, "out of memory for the admin socket");
     }
     const struct admin_options options = {.base = app->base,
                                           .socket_path = app->config->admin.socket,
@@ -309,7 +148,9 @@ static int create_admin(struct app *app, struct err_text *err)
                                           .proxy = app->proxy,
                                           .events = app->events,
                                           .services = app->admin_services,
-                                          .services_len = app->services_len,
+                                          .services_len = app->admin_services_len,
+                                          .reload = reload,
+                                          .reload_context = app,
                                           .started_us = app->started_us};
     return admin_create(&options, &app->admin, err);
 }
@@ -329,7 +170,7 @@ static int build(struct app *app, const struct app_options *options, struct err_
         rc = create_workers(app, err);
     }
     if (rc == 0) {
-        rc = create_services(app, err);
+        rc = app_create_services(app, err);
     }
     if (rc == 0) {
         rc = create_admin(app, err);
@@ -356,24 +197,13 @@ int app_create(const struct app_options *options, struct app **out, struct err_t
     return 0;
 }
 
-static void tell_addresses(const struct app_service *service)
-{
-    for (size_t i = 0; i < proxy_service_listeners(service->proxy); i++) {
-        char text[ADDR_TEXT_MAX];
-        addr_format(proxy_service_listen_address(service->proxy, i), text, sizeof(text));
-        log_line(LOG_LEVEL_INFO, "listening", LOG_TEXT("service", service->config->name),
-                 LOG_TEXT("address", text),
-                 LOG_TEXT("active", routing_group_name(service->routing, routing_active(service->routing))));
-    }
-}
-
 int app_run(struct app *app, struct err_text *err)
 {
     int rc = worker_pool_start(app->pool, err);
     for (size_t i = 0; rc == 0 && i < app->services_len; i++) {
         rc = proxy_service_start(app->services[i].proxy, err);
         if (rc == 0) {
-            tell_addresses(&app->services[i]);
+            app_tell_addresses(&app->services[i]);
         }
     }
     if (rc != 0) {
@@ -414,21 +244,6 @@ uint64_t app_open(const struct app *app)
     return open;
 }
 
-static void destroy_services(struct app *app)
-{
-    for (size_t i = app->services_len; i-- > 0;) {
-        struct app_service *service = &app->services[i];
-        if (service->proxy != NULL) {
-            proxy_service_destroy(service->proxy);
-        }
-        if (service->routing != NULL) {
-            routing_destroy(service->routing);
-        }
-    }
-    free(app->services);
-    free(app->admin_services);
-}
-
 /* Those that act on others go first, then the threads, then what the threads used. */
 void app_destroy(struct app *app)
 {
@@ -438,23 +253,20 @@ void app_destroy(struct app *app)
     if (app->stop_timer != NULL) {
         event_free(app->stop_timer);
     }
+    if (app->leaving_timer != NULL) {
+        event_free(app->leaving_timer);
+    }
     notify_destroy(app->notify);
     if (app->admin != NULL) {
         admin_destroy(app->admin);
     }
-    for (size_t i = app->services_len; i-- > 0;) {
-        struct app_service *service = &app->services[i];
-        if (service->health != NULL) {
-            health_destroy(service->health);
-        }
-        if (service->migration != NULL) {
-            migration_destroy(service->migration);
-        }
-    }
+    app_silence_services(app);
     if (app->pool != NULL) {
         worker_pool_destroy(app->pool);
     }
-    destroy_services(app);
+    app_destroy_services(app);
+    free(app->admin_services);
+    config_free(app->owned);
     if (app->proxy != NULL) {
         proxy_destroy(app->proxy);
     }

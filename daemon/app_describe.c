@@ -28,7 +28,8 @@ void app_describe(void *context, char *out, size_t size)
     int n = snprintf(out, size, "%llu open", (unsigned long long)app_open(app));
     size_t len = n > 0 ? (size_t)n : 0;
     for (size_t i = 0; i < app->services_len && len < size; i++) {
-        n = describe_service(&app->services[i], out + len, size - len);
+        n = app->services[i].migration != NULL ? describe_service(&app->services[i], out + len, size - len)
+                                               : 0;
         len += n > 0 ? (size_t)n : 0;
     }
     for (char *c = out; *c != '\0'; c++) {

@@ -19,11 +19,14 @@ struct app;
 struct app_service {
     struct app *app;                       /* whose it is */
     const struct config_service *config;   /* borrowed */
-    const struct targets_service *targets; /* borrowed */
+    const struct targets_service *targets; /* borrowed, while it is built; else NULL */
     struct routing *routing;
     struct migration *migration;
     struct health *health;
     struct proxy_service *proxy;
+    struct config *owned; /* what config is part of, when it is of a reload; a share. NULL: of the start */
+    bool fresh;           /* made by a reload that is not in force yet */
+    bool leaving;         /* not in the configuration any more; its last connections go on */
 };
 
 enum app_state {
@@ -45,9 +48,13 @@ struct app {
     struct journal *journal;
     struct worker_pool *pool;
     struct proxy *proxy;
-    struct app_service *services;
-    size_t services_len;
-    struct admin_service *admin_services; /* what the admin room borrows */
+    struct config *owned; /* config, when it is of a reload; a share */
+    struct app_service
+        *services; /* in a fixed place: others point there. Those without a config are free places */
+    size_t services_len, services_room;
+    struct event *leaving_timer; /* looks whether services that leave are done; NULL: none ever left */
+    struct admin_service *admin_services; /* owned; what the admin room borrows */
+    size_t admin_services_len;
     struct admin *admin;
     struct notify *notify;    /* NULL: no service manager listens */
     struct event *stop_timer; /* while stopping */
@@ -57,6 +64,26 @@ struct app {
 
 /* Client connections open now, over all services. */
 uint64_t app_open(const struct app *app);
+/* ---- app_services.c */
+
+bool app_has_checks(const struct config_service *config);
+/* Those of app->config and app->targets. What was made is taken down by app_destroy. */
+MUST_CHECK int app_create_services(struct app *app, struct err_text *err);
+/* Builds one more, from a part of whole, which it takes a share of; it does not accept yet. On failure
+ * nothing is left of it. */
+MUST_CHECK int app_add_service(struct app *app, struct config *whole, const struct config_service *config,
+                               const struct targets_service *targets, struct err_text *err);
+/* Takes down those that were added and not yet put in force. */
+void app_drop_fresh(struct app *app);
+/* Stops accepting; the rest goes when the last connection has ended. */
+void app_remove_service(struct app *app, struct app_service *service);
+/* As the admin room sees them; owned by the caller. ERR_NOMEM. */
+MUST_CHECK int app_list_services(struct app *app, struct admin_service **out, size_t *len);
+void app_tell_addresses(const struct app_service *service);
+/* The end, in two halves: what acts on others, and after the workers the rest. */
+void app_silence_services(struct app *app);
+void app_destroy_services(struct app *app);
+
 /* The program in one line. context: struct app. */
 void app_describe(void *context, char *out, size_t size);
 

@@ -35,7 +35,7 @@ static const char usage_text[] =
     "  shuntd demo         runs a whole migration on embedded backends: no file, no root, about 20 seconds\n"
     "\n"
     "Signals: TERM and INT stop accepting, wait for open connections and end; a second one ends at once;\n"
-    "USR1 opens the log file again.\n"
+    "HUP reads the configuration again, USR1 opens the log file again.\n"
     "Exit codes: 0 done, 64 usage, 73 cannot create, 77 not permitted, 78 bad configuration.\n"
     "The operator's tool is shuntctl: `shuntctl help`.\n";
 

@@ -1,12 +1,13 @@
 /*
- * Answers for what each signal does. Runs on the control thread. Stopping itself is daemon/app's work; a
- * reload and upgrading in place do not exist in this version, so their signals are answered with a line in
- * the log and must never end the process.
+ * Answers for what each signal does. Runs on the control thread. Stopping itself is daemon/app's work, reading the
+ * configuration again daemon/reload.c's. Upgrading in place does not exist in this version: its signal is answered
+ * with a line in the log and must never end the process.
  */
 #include "daemon/signals.h"
 
 #include "core/log.h"
 #include "daemon/app.h"
+#include "daemon/reload.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -51,6 +52,21 @@ int signals_block(sigset_t *set, struct err_text *err)
     return 0;
 }
 
+/* What became of it is an event, and so in the log; the details go there line by line. */
+static void reload(struct app *app)
+{
+    struct err_text err;
+    char *report = NULL;
+    if (app_reload(app, "signal", NULL, &report, &err) == 0) {
+        char *rest = NULL;
+        for (char *line = strtok_r(report, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
+            log_write(LOG_LEVEL_INFO, "reload",
+                      (const struct log_field[]){LOG_TEXT("what", line), {.kind = LOG_KIND_END}});
+        }
+    }
+    free(report);
+}
+
 static void answer(struct app *app, uint32_t number)
 {
     switch (number) {
@@ -61,8 +77,7 @@ static void answer(struct app *app, uint32_t number)
         app_stop(app, false, "SIGINT");
         break;
     case SIGHUP:
-        log_line(LOG_LEVEL_WARN, "reload is not part of this version: the running configuration stays",
-                 LOG_TEXT("signal", "SIGHUP"), LOG_TEXT("do", "restart to read the file again"));
+        reload(app);
         break;
     case SIGUSR1:
         log_reopen();

@@ -31,7 +31,8 @@ static void close_rest(struct app *app, uint64_t now_us)
              LOG_UINT("open", app_open(app)));
     for (size_t i = 0; i < app->services_len; i++) {
         const struct proxy_close_filter all = {.group = ROUTING_NONE, .backend = NULL};
-        if (proxy_service_close(app->services[i].proxy, &all, STATS_CLOSE_SHUTDOWN, NULL, NULL) != 0) {
+        if (app->services[i].proxy != NULL &&
+            proxy_service_close(app->services[i].proxy, &all, STATS_CLOSE_SHUTDOWN, NULL, NULL) != 0) {
             app->stop_due_us = now_us; /* without memory there is no orderly way: end now */
         }
     }
@@ -72,7 +73,9 @@ void app_stop(struct app *app, bool at_once, const char *why)
              LOG_TEXT("cause", why), LOG_UINT("open", app_open(app)));
     if (!again) {
         for (size_t i = 0; i < app->services_len; i++) {
-            proxy_service_stop(app->services[i].proxy);
+            if (app->services[i].proxy != NULL) {
+                proxy_service_stop(app->services[i].proxy);
+            }
         }
         uint64_t now_us = clock_mono_us();
         uint64_t patience_us = app->config->shutdown_timeout_us;

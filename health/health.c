@@ -259,13 +259,33 @@ static int create_group(struct health *health, const struct config_service *conf
         if (rc != 0) {
             return err_set(err, rc, "no memory for health checks");
         }
-        routing_set_state(routing, check->backend, initial);
+        if (!health->renewed || backend_state(check->backend) == BACKEND_UNKNOWN) {
+            routing_set_state(routing, check->backend, initial);
+        } else { /* it was checked before a reload */
+            check->verdict.state = backend_state(check->backend);
+        }
     }
     return 0;
 }
 
-int health_create(struct event_base *base, struct routing *routing, const struct config_service *config,
-                  struct events_ring *events, struct health **out, struct err_text *err)
+int health_examine(const struct config_service *config, struct err_text *err)
+{
+    for (size_t g = 0; g < config->groups_len; g++) {
+        struct probe_means means = {.config = NULL};
+        struct err_text why;
+        int rc = config->groups[g].health.type == CONFIG_HEALTH_NONE
+                     ? 0
+                     : probe_means_create(&config->groups[g], &means, &why);
+        probe_means_destroy(&means);
+        if (rc != 0) {
+            return err_set(err, rc, "service \"%s\": %s", config->name, why.text);
+        }
+    }
+    return 0;
+}
+
+static int create(struct event_base *base, struct routing *routing, const struct config_service *config,
+                  struct events_ring *events, bool renewed, struct health **out, struct err_text *err)
 {
     size_t backends = 0;
     for (size_t g = 0; g < routing_groups(routing); g++) {
@@ -276,6 +296,7 @@ int health_create(struct event_base *base, struct routing *routing, const struct
         return err_set(err, ERR_NOMEM, "%s: no memory for health checks", routing_service(routing));
     }
     health->base = base;
+    health->renewed = renewed;
     health->routing = routing;
     health->events = events;
     health->means_len = routing_groups(routing);
@@ -296,6 +317,18 @@ int health_create(struct event_base *base, struct routing *routing, const struct
     start_checks(health);
     *out = health;
     return 0;
+}
+
+int health_create(struct event_base *base, struct routing *routing, const struct config_service *config,
+                  struct events_ring *events, struct health **out, struct err_text *err)
+{
+    return create(base, routing, config, events, false, out, err);
+}
+
+int health_renew(struct event_base *base, struct routing *routing, const struct config_service *config,
+                 struct events_ring *events, struct health **out, struct err_text *err)
+{
+    return create(base, routing, config, events, true, out, err);
 }
 
 void health_destroy(struct health *health)

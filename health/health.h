@@ -35,7 +35,15 @@ struct health_result {
 MUST_CHECK int health_create(struct event_base *base, struct routing *routing,
                              const struct config_service *config, struct events_ring *events,
                              struct health **out, struct err_text *err);
-/* Cancels what is under way and frees. */
+/* The same after a reload: backends whose state is known keep it until checks speak against it. */
+MUST_CHECK int health_renew(struct event_base *base, struct routing *routing,
+                            const struct config_service *config, struct events_ring *events,
+                            struct health **out, struct err_text *err);
+/* Reads the files that the checks of config need, and lets them go again: whether health_create would find
+ * them well. Errors as of that. */
+MUST_CHECK int health_examine(const struct config_service *config, struct err_text *err);
+/* Cancels what is under way and frees. The states of backends stay; a later health_create goes on from them.
+ */
 void health_destroy(struct health *health);
 /* ERR_NOT_FOUND when the backend has no check. */
 MUST_CHECK int health_last(const struct health *health, const struct backend *backend,

@@ -33,6 +33,7 @@ struct check {
 };
 
 struct health {
+    bool renewed;                /* states of backends that were checked before go on */
     struct event_base *base;     /* borrowed */
     struct routing *routing;     /* borrowed */
     struct events_ring *events;  /* borrowed */

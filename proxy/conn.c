@@ -82,7 +82,7 @@ int conn_accept(struct service_worker *home, int fd, const struct addr *peer)
     stream_init(&conn->stream[CONN_BACKEND]);
     conn->stream[CONN_CLIENT].fd = fd;
     conn->stream[CONN_CLIENT].is_unix = peer->sa.sa_family == AF_UNIX;
-    attempt->retries_left = home->service->retries;
+    attempt->retries_left = atomic_load_explicit(&home->service->retries, memory_order_relaxed);
     attempt->outcome = -1;
     conn->attempt = attempt;
     conn->pace = pace;

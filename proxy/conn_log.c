@@ -19,9 +19,9 @@ void conn_log(const struct conn *conn, enum stats_close reason, uint64_t now_us)
     const struct backend *backend = conn->lease.backend;
     char id[PROXY_ID_TEXT_MAX];
     char client[ADDR_TEXT_MAX];
-    if (service->log_bp == 0 ||
-        (service->log_bp < 10000 &&
-         random_below(worker_random(conn->home->shared->worker), 10000) >= service->log_bp)) {
+    uint32_t log_bp = atomic_load_explicit(&service->log_bp, memory_order_relaxed);
+    if (log_bp == 0 ||
+        (log_bp < 10000 && random_below(worker_random(conn->home->shared->worker), 10000) >= log_bp)) {
         return;
     }
     proxy_id_format(conn->id, id, sizeof(id));

@@ -59,6 +59,9 @@ void proxy_service_stop(struct proxy_service *service);
 /* Only once it is stopped and proxy_service_open is 0, or after worker_pool_destroy. */
 void proxy_service_destroy(struct proxy_service *service);
 
+/* Changes for the connections that come. */
+void proxy_service_tune(struct proxy_service *service, uint32_t retries, uint32_t connection_log_bp);
+
 size_t proxy_service_listeners(const struct proxy_service *service);
 /* The address really bound (with the port the system chose). */
 const struct addr *proxy_service_listen_address(const struct proxy_service *service, size_t index);

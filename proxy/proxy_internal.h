@@ -131,8 +131,8 @@ struct proxy_service {
     int *unix_fd;        /* owned; the shared descriptor of a Unix path, else -1 */
     size_t listen_len;
     uint64_t length_us[CONN_DEADLINE_COUNT]; /* CLOCK_NEVER: none */
-    uint32_t retries;
-    uint32_t log_bp; /* of its connections so many are logged at their end */
+    _Atomic uint32_t retries;                /* this and the next may change at run time */
+    _Atomic uint32_t log_bp;                 /* of its connections so many are logged at their end */
     struct {
         enum config_proxy_accept accept;
         struct prefixes *from; /* owned */

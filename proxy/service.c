@@ -27,11 +27,38 @@ static void service_free(struct proxy_service *service)
 
 /* ---- on the workers */
 
+/* On the worker, as its loop may be turning already. Without memory a timeout is off: better than no service.
+ */
+static void queues_create(struct service_worker *home)
+{
+    for (int i = 0; i < CONN_DEADLINE_COUNT; i++) {
+        struct err_text err;
+        deadline_fn *fn = i == CONN_DEADLINE_FIRST_BYTE ? conn_on_first_byte : conn_on_deadline;
+        if (home->service->length_us[i] != CLOCK_NEVER &&
+            deadline_queue_create(worker_base(home->shared->worker), home->service->length_us[i], fn, home,
+                                  &home->queue[i], &err) != 0) {
+            log_line(LOG_LEVEL_ERROR, "a timeout of a service is off",
+                     LOG_TEXT("service", home->service->name), LOG_TEXT("error", err.text));
+        }
+    }
+}
+
+static void queues_destroy(struct service_worker *home)
+{
+    for (int i = 0; i < CONN_DEADLINE_COUNT; i++) {
+        if (home->queue[i] != NULL) {
+            deadline_queue_destroy(home->queue[i]);
+            home->queue[i] = NULL;
+        }
+    }
+}
+
 static void on_attach(struct mailbox_message *message, void *receiver)
 {
     (void)receiver;
     struct service_worker *home = list_entry(message, struct service_worker, attach);
     list_append(&home->shared->homes, &home->node);
+    queues_create(home);
 }
 
 static void on_start(struct mailbox_message *message, void *receiver)
@@ -47,16 +74,6 @@ static void on_stop(struct mailbox_message *message, void *receiver)
 {
     (void)receiver;
     listener_stop(list_entry(message, struct service_worker, stop));
-}
-
-static void queues_destroy(struct service_worker *home)
-{
-    for (int i = 0; i < CONN_DEADLINE_COUNT; i++) {
-        if (home->queue[i] != NULL) {
-            deadline_queue_destroy(home->queue[i]);
-            home->queue[i] = NULL;
-        }
-    }
 }
 
 void service_worker_end(struct service_worker *home)
@@ -113,15 +130,7 @@ static int home_create(struct proxy_service *service, unsigned index, struct err
         list_init(&listener->node);
         deadline_init(&listener->retry);
     }
-    int code = 0;
-    for (int i = 0; code == 0 && i < CONN_DEADLINE_COUNT; i++) {
-        if (service->length_us[i] != CLOCK_NEVER) {
-            deadline_fn *fn = i == CONN_DEADLINE_FIRST_BYTE ? conn_on_first_byte : conn_on_deadline;
-            code = deadline_queue_create(worker_base(shared->worker), service->length_us[i], fn, home,
-                                         &home->queue[i], err);
-        }
-    }
-    return code;
+    return 0;
 }
 
 /* Undoes a creation that failed; no worker has seen anything of it. */
@@ -144,8 +153,7 @@ static struct proxy_service *service_alloc(struct proxy *proxy, const struct pro
     }
     service->proxy = proxy;
     service->routing = spec->routing;
-    service->retries = spec->retries;
-    service->log_bp = spec->connection_log_bp;
+    proxy_service_tune(service, spec->retries, spec->connection_log_bp);
     service->listen_len = spec->listen_len;
     service->name = strdup(spec->name);
     service->listen = calloc(spec->listen_len + 1, sizeof(*service->listen));
@@ -246,6 +254,12 @@ void proxy_service_destroy(struct proxy_service *service)
         home->end.run = on_end;
         worker_post(home->shared->worker, &home->end);
     }
+}
+
+void proxy_service_tune(struct proxy_service *service, uint32_t retries, uint32_t connection_log_bp)
+{
+    atomic_store_explicit(&service->retries, retries, memory_order_relaxed);
+    atomic_store_explicit(&service->log_bp, connection_log_bp, memory_order_relaxed);
 }
 
 size_t proxy_service_listeners(const struct proxy_service *service)

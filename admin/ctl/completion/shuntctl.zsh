@@ -22,6 +22,7 @@ commands=(
     'weight:sets the weight of one backend'
     'connections:lists the open connections, or counts them'
     'kill:closes one connection, or all that are meant'
+    'reload:reads the configuration again, all of it or nothing'
     'log-level:sets the least important log lines that are written'
     'show:shows what is in force now'
 )
@@ -51,6 +52,7 @@ backend) compadd -- ready drain maint reason ;;
 weight) compadd -- reason ;;
 connections) compadd -- $services --older --idle --client --backend --limit backend client group --count-by --json ;;
 kill) compadd -- --older --idle --client --rate reason ;;
+reload) compadd -- reason ;;
 log-level) compadd -- debug info warn error reason ;;
 show) compadd -- settings metrics version confinement --json ;;
 esac

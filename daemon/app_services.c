@@ -1,0 +1,329 @@
+/*
+ * Answers for the services of the program: each built in one order (routing, migration, checks, listeners)
+ * and taken down in the reverse, at the start, at a reload and at the end. Control thread.
+ */
+#include "daemon/app_internal.h"
+
+#include "core/clock.h"
+#include "core/log.h"
+
+#include <event2/event.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LEAVING_LOOK_US (500 * CLOCK_US_PER_MS)
+#define SERVICES_SPARE 64u /* that may be added while the program runs */
+
+static void retire(void *context, void *ptr, void (*destroy)(void *ptr))
+{
+    worker_pool_retire(context, ptr, destroy);
+}
+
+static int create_routing(struct app *app, struct app_service *service, struct err_text *err)
+{
+    const struct config_service *config = service->config;
+    struct routing_group_spec *groups = calloc(config->groups_len, sizeof(*groups));
+    if (groups == NULL) {
+        return err_set(err, ERR_NOMEM, "out of memory while building service \"%s\"", config->name);
+    }
+    for (size_t g = 0; g < config->groups_len; g++) {
+        groups[g] = (struct routing_group_spec){.name = config->groups[g].name,
+                                                .balance = config->groups[g].balance,
+                                                .backends = service->targets->groups[g].backends,
+                                                .backends_len = service->targets->groups[g].backends_len};
+    }
+    const struct routing_spec spec = {.service = config->name,
+                                      .assign = config->assign,
+                                      .prefix_ipv4 = config->client_prefix.ipv4,
+                                      .prefix_ipv6 = config->client_prefix.ipv6,
+                                      .salt = config->salt,
+                                      .fallback = config->fallback,
+                                      .workers = worker_pool_count(app->pool),
+                                      .groups = groups,
+                                      .groups_len = config->groups_len,
+                                      .retire = retire,
+                                      .retire_context = app->pool};
+    int rc = routing_create(&spec, &service->routing, err);
+    free(groups);
+    return rc;
+}
+
+/* A drain closes some of what is left on a group. What fails here is asked for again a moment later. */
+static void close_connections(void *context, const struct migration_close *what)
+{
+    struct app_service *service = context;
+    if (service->proxy == NULL) {
+        return; /* taken up from the journal before anything was accepted */
+    }
+    const struct proxy_close_filter filter = {.group = what->group,
+                                              .max = what->max == UINT64_MAX ? 0 : what->max,
+                                              .idle_us =
+                                                  what->idle_only || what->idle_first ? what->idle_us : 0,
+                                              .idle_first = !what->idle_only && what->idle_first};
+    if (proxy_service_close(service->proxy, &filter, STATS_CLOSE_DRAINED, NULL, NULL) != 0) {
+        log_line(LOG_LEVEL_ERROR, "out of memory: connections of a drained group stay open",
+                 LOG_TEXT("service", service->config->name),
+                 LOG_TEXT("group", routing_group_name(service->routing, what->group)));
+    }
+}
+
+static void tell_room(void *context, uint64_t *open, uint64_t *most)
+{
+    const struct app_service *service = context;
+    *open = app_open(service->app);
+    *most = proxy_max_connections(service->app->proxy);
+}
+
+static uint64_t tell_drained(void *context)
+{
+    const struct app_service *service = context;
+    struct stats_service_reading reading;
+    if (service->proxy == NULL) {
+        return 0;
+    }
+    proxy_service_read(service->proxy, &reading);
+    return reading.closed[STATS_CLOSE_DRAINED];
+}
+
+static int create_migration(struct app *app, struct app_service *service, struct err_text *err)
+{
+    const struct migration_options options = {.base = app->base,
+                                              .routing = service->routing,
+                                              .config = service->config,
+                                              .journal = app->journal,
+                                              .events = app->events,
+                                              .close_connections = close_connections,
+                                              .room = tell_room,
+                                              .drained = tell_drained,
+                                              .context = service};
+    return migration_create(&options, &service->migration, err);
+}
+
+/* Adds to the words of a failed bind what to do about it. */
+static int advise_listen(const char *service, int rc, struct err_text *err)
+{
+    const struct err_text what = *err;
+    const char *advice = "";
+    if (rc == ERR_EXISTS) {
+        advice = "; `ss -ltxnp` (as root) shows who has it";
+    } else if (rc == ERR_DENIED) {
+        advice = "; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE";
+    }
+    return err_set(err, rc, "service \"%s\": %s%s", service, what.text, advice);
+}
+
+static int create_listeners(struct app *app, struct app_service *service, struct err_text *err)
+{
+    const struct config_service *config = service->config;
+    const struct proxy_service_spec spec = {.name = config->name,
+                                            .routing = service->routing,
+                                            .listen = service->targets->listen,
+                                            .listen_len = service->targets->listen_len,
+                                            .timeouts = {.connect_us = config->timeouts.connect_us,
+                                                         .idle_us = config->timeouts.idle_us,
+                                                         .half_close_us = config->timeouts.half_close_us},
+                                            .retries = config->retries,
+                                            .connection_log_bp = config->connection_log_bp,
+                                            .config = config};
+    int rc = proxy_service_create(app->proxy, &spec, &service->proxy, err);
+    return rc != 0 ? advise_listen(config->name, rc, err) : 0;
+}
+
+bool app_has_checks(const struct config_service *config)
+{
+    for (size_t g = 0; g < config->groups_len; g++) {
+        if (config->groups[g].health.type != CONFIG_HEALTH_NONE) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int create_service(struct app *app, struct app_service *service, struct err_text *err)
+{
+    int rc = create_routing(app, service, err);
+    if (rc == 0) {
+        rc = create_migration(app, service, err);
+    }
+    if (rc == 0 && app_has_checks(service->config)) {
+        rc = health_create(app->base, service->routing, service->config, app->events, &service->health, err);
+    }
+    if (rc == 0) {
+        rc = create_listeners(app, service, err);
+    }
+    service->targets = NULL; /* was for building only */
+    return rc;
+}
+
+int app_create_services(struct app *app, struct err_text *err)
+{
+    app->services_room = app->config->services_len + SERVICES_SPARE;
+    app->services = calloc(app->services_room, sizeof(*app->services));
+    if (app->services == NULL) {
+        return err_set(err, ERR_NOMEM, "out of memory while building the services");
+    }
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < app->config->services_len; i++) {
+        struct app_service *service = &app->services[app->services_len++];
+        *service = (struct app_service){
+            .app = app, .config = &app->config->services[i], .targets = &app->targets->services[i]};
+        rc = create_service(app, service, err);
+    }
+    return rc;
+}
+
+/* ---- while the program runs */
+
+static void destroy_routing(void *routing)
+{
+    routing_destroy(routing);
+}
+
+/* What acts on others goes first; connections, if any, go on. */
+static void silence(struct app_service *service)
+{
+    health_destroy(service->health);
+    service->health = NULL;
+    if (service->migration != NULL) {
+        migration_destroy(service->migration);
+    }
+    service->migration = NULL;
+}
+
+/* Nothing of it is open any more. Its place is free then. */
+static void release(struct app *app, struct app_service *service)
+{
+    silence(service);
+    if (service->proxy != NULL) {
+        proxy_service_destroy(service->proxy);
+    }
+    if (service->routing != NULL) {
+        worker_pool_retire(app->pool, service->routing, destroy_routing);
+    }
+    config_free(service->owned);
+    *service = (struct app_service){.app = app};
+}
+
+int app_add_service(struct app *app, struct config *whole, const struct config_service *config,
+                    const struct targets_service *targets, struct err_text *err)
+{
+    size_t at = 0;
+    while (at < app->services_len && app->services[at].config != NULL) {
+        at++;
+    }
+    if (at == app->services_room) {
+        return err_set(err, ERR_LIMIT, "service \"%s\": %u services were added already; a restart makes room",
+                       config->name, SERVICES_SPARE);
+    }
+    struct app_service *service = &app->services[at];
+    *service = (struct app_service){
+        .app = app, .config = config, .owned = config_share(whole), .targets = targets, .fresh = true};
+    int rc = create_service(app, service, err);
+    if (rc != 0) {
+        release(app, service);
+    } else if (at == app->services_len) {
+        app->services_len++;
+    }
+    return rc;
+}
+
+void app_drop_fresh(struct app *app)
+{
+    for (size_t i = 0; i < app->services_len; i++) {
+        if (app->services[i].fresh) {
+            release(app, &app->services[i]);
+        }
+    }
+}
+
+static void on_look(evutil_socket_t fd, short what, void *context)
+{
+    struct app *app = context;
+    bool any = false;
+    (void)fd;
+    (void)what;
+    for (size_t i = 0; i < app->services_len; i++) {
+        struct app_service *service = &app->services[i];
+        if (service->leaving && proxy_service_open(service->proxy) == 0) {
+            log_line(LOG_LEVEL_INFO, "the last connection of a service that was taken away has ended",
+                     LOG_TEXT("service", service->config->name));
+            release(app, service);
+        }
+        any |= service->leaving;
+    }
+    if (!any) {
+        (void)event_del(app->leaving_timer);
+    }
+}
+
+void app_remove_service(struct app *app, struct app_service *service)
+{
+    const struct timeval look = {.tv_usec = LEAVING_LOOK_US};
+    proxy_service_stop(service->proxy);
+    silence(service);
+    service->leaving = true;
+    if (app->leaving_timer == NULL) {
+        app->leaving_timer = event_new(app->base, -1, EV_PERSIST, on_look, app);
+    }
+    if (app->leaving_timer == NULL || event_add(app->leaving_timer, &look) != 0) {
+        log_line(LOG_LEVEL_ERROR, "out of memory: a service that was taken away is kept until the end",
+                 LOG_TEXT("service", service->config->name));
+    }
+}
+
+int app_list_services(struct app *app, struct admin_service **out, size_t *len)
+{
+    struct admin_service *list = calloc(app->services_room + 1, sizeof(*list));
+    *len = 0;
+    if (list == NULL) {
+        return ERR_NOMEM;
+    }
+    for (size_t i = 0; i < app->services_len; i++) {
+        const struct app_service *service = &app->services[i];
+        if (service->config != NULL && !service->leaving) {
+            list[(*len)++] = (struct admin_service){.name = service->config->name,
+                                                    .config = service->config,
+                                                    .routing = service->routing,
+                                                    .proxy = service->proxy,
+                                                    .health = service->health,
+                                                    .migration = service->migration};
+        }
+    }
+    *out = list;
+    return 0;
+}
+
+void app_tell_addresses(const struct app_service *service)
+{
+    for (size_t i = 0; i < proxy_service_listeners(service->proxy); i++) {
+        char text[ADDR_TEXT_MAX];
+        addr_format(proxy_service_listen_address(service->proxy, i), text, sizeof(text));
+        log_line(LOG_LEVEL_INFO, "listening", LOG_TEXT("service", service->config->name),
+                 LOG_TEXT("address", text),
+                 LOG_TEXT("active", routing_group_name(service->routing, routing_active(service->routing))));
+    }
+}
+
+/* ---- the end */
+
+void app_silence_services(struct app *app)
+{
+    for (size_t i = app->services_len; i-- > 0;) {
+        silence(&app->services[i]);
+    }
+}
+
+void app_destroy_services(struct app *app)
+{
+    for (size_t i = app->services_len; i-- > 0;) {
+        struct app_service *service = &app->services[i];
+        if (service->proxy != NULL) {
+            proxy_service_destroy(service->proxy);
+        }
+        if (service->routing != NULL) {
+            routing_destroy(service->routing);
+        }
+        config_free(service->owned);
+    }
+    free(app->services);
+}

@@ -1,0 +1,425 @@
+/*
+ * Answers for a reload: what is read, checked and made before anything changes, the order in which it then
+ * changes, and what the operator is told. Control thread. What differs is found by daemon/reload_diff.c;
+ * groups and backends are the routing's business, plans the migration's.
+ */
+#include "daemon/reload.h"
+
+#include "core/clock.h"
+#include "core/log.h"
+#include "daemon/app_internal.h"
+#include "daemon/notify.h"
+#include "daemon/reload_diff.h"
+
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct change {
+    struct app_service *service;         /* NULL: it goes by what it was */
+    const struct config_service *config; /* in the new configuration */
+    const struct config_service *before;
+    struct routing_change *routing;    /* owned until applied */
+    struct migration_draft *migration; /* owned until finished */
+};
+
+struct reload {
+    struct app *app;
+    struct migration_asker who;
+    struct config *config;   /* owned; one share */
+    struct targets *targets; /* owned */
+    struct reload_diff diff;
+    struct change *changes; /* owned; one for each service of config */
+    FILE *report;
+};
+
+/* ---- before anything changes */
+
+static int first_error(const struct config_errors *errors, struct err_text *err)
+{
+    if (errors->len == 0) {
+        return err_set(err, ERR_NOMEM, "out of memory while reading the configuration");
+    }
+    const struct config_error *first = &errors->list[0];
+    char more[64] = "";
+    if (errors->len > 1) {
+        (void)snprintf(more, sizeof(more), "; and %zu more errors: shuntd -t shows all", errors->len - 1);
+    }
+    return err_set(err, ERR_INVALID, "nothing was changed: %s:%u: %s%s",
+                   first->path != NULL ? first->path : errors->path, first->line, first->text, more);
+}
+
+static int read_file(struct reload *reload, struct err_text *err)
+{
+    struct config_errors errors;
+    int rc = config_load(reload->app->config->path, &reload->config, &errors);
+    if (rc == 0) {
+        config_errors_clear(&errors);
+        rc = targets_resolve(reload->config, &reload->targets, &errors);
+    }
+    if (rc != 0) {
+        rc = first_error(&errors, err);
+    }
+    config_errors_clear(&errors);
+    return rc;
+}
+
+static struct app_service *find_service(const struct app *app, const char *name)
+{
+    for (size_t i = 0; i < app->services_len; i++) {
+        struct app_service *service = &app->services[i];
+        if (service->config != NULL && !service->leaving && strcmp(service->config->name, name) == 0) {
+            return service;
+        }
+    }
+    return NULL;
+}
+
+static bool is_migrating(const struct app_service *service)
+{
+    struct migration_status status;
+    migration_read(service->migration, &status);
+    return status.phase != MIGRATION_IDLE && status.phase != MIGRATION_COMPLETED &&
+           status.phase != MIGRATION_ROLLED_BACK;
+}
+
+/* Services that are not in the file any more must not be in the middle of something. */
+static int check_leaving(const struct reload *reload, struct err_text *err)
+{
+    for (size_t i = 0; i < reload->app->services_len; i++) {
+        const struct app_service *service = &reload->app->services[i];
+        bool stays = service->config == NULL || service->leaving;
+        for (size_t s = 0; !stays && s < reload->config->services_len; s++) {
+            stays = strcmp(reload->config->services[s].name, service->config->name) == 0;
+        }
+        if (!stays && is_migrating(service)) {
+            return err_set(
+                err, ERR_STATE,
+                "nothing was changed: service %s is not in the file any more, but a migration of it runs: "
+                "`abort %s` or wait for its end",
+                service->config->name, service->config->name);
+        }
+    }
+    return 0;
+}
+
+static int prepare_groups(struct reload *reload, struct change *change, size_t index, struct err_text *err)
+{
+    const struct config_service *config = change->config;
+    struct routing_group_spec *groups = calloc(config->groups_len, sizeof(*groups));
+    if (groups == NULL) {
+        return err_set(err, ERR_NOMEM, "out of memory");
+    }
+    for (size_t g = 0; g < config->groups_len; g++) {
+        const struct targets_group *targets = &reload->targets->services[index].groups[g];
+        groups[g] = (struct routing_group_spec){.name = config->groups[g].name,
+                                                .balance = config->groups[g].balance,
+                                                .backends = targets->backends,
+                                                .backends_len = targets->backends_len};
+    }
+    struct err_text why;
+    int rc =
+        routing_change_prepare(change->service->routing, groups, config->groups_len, &change->routing, &why);
+    free(groups);
+    return rc == 0 ? 0 : err_set(err, rc, "nothing was changed: service %s: %s", config->name, why.text);
+}
+
+/* Makes all that can fail for one service of the new configuration. */
+static int prepare_service(struct reload *reload, size_t index, struct err_text *err)
+{
+    struct change *change = &reload->changes[index];
+    struct err_text why;
+    change->config = &reload->config->services[index];
+    struct app_service *there = find_service(reload->app, change->config->name);
+    if (there == NULL) {
+        int rc = app_add_service(reload->app, reload->config, change->config,
+                                 &reload->targets->services[index], &why);
+        return rc == 0 ? 0 : err_set(err, rc, "nothing was changed: %s", why.text);
+    }
+    if (!reload_diff_touches(&reload->diff, change->config->name)) {
+        return 0;
+    }
+    change->service = there;
+    change->before = there->config;
+    int rc = prepare_groups(reload, change, index, err);
+    if (rc == 0) {
+        rc = health_examine(change->config, &why);
+        rc = rc == 0 ? migration_reconfigure_begin(there->migration, change->config, reload->config,
+                                                   &change->migration, &why)
+                     : rc;
+        rc = rc == 0 ? 0 : err_set(err, rc, "nothing was changed: %s", why.text);
+    }
+    return rc;
+}
+
+static int prepare(struct reload *reload, struct err_text *err)
+{
+    int rc = read_file(reload, err);
+    if (rc != 0) {
+        return rc;
+    }
+    if (reload_diff_make(reload->app->config, reload->config, &reload->diff) != 0) {
+        return err_set(err, ERR_NOMEM, "out of memory while comparing configurations");
+    }
+    reload->changes = calloc(reload->config->services_len + 1, sizeof(*reload->changes));
+    if (reload->changes == NULL) {
+        return err_set(err, ERR_NOMEM, "out of memory");
+    }
+    rc = check_leaving(reload, err);
+    for (size_t i = 0; rc == 0 && i < reload->config->services_len; i++) {
+        rc = prepare_service(reload, i, err);
+    }
+    return rc;
+}
+
+/* ---- the changes */
+
+/* The weight that the file gives a backend, also to one of the addresses of a host name; UINT32_MAX: it does
+ * not know it. */
+static uint32_t weight_in_file(const struct config_service *config, const char *group, const char *backend)
+{
+    for (size_t g = 0; g < config->groups_len; g++) {
+        for (size_t b = 0; strcmp(config->groups[g].name, group) == 0 && b < config->groups[g].backends_len;
+             b++) {
+            const struct config_backend *one = &config->groups[g].backends[b];
+            size_t length = strlen(one->name);
+            if (strncmp(one->name, backend, length) == 0 &&
+                (backend[length] == '\0' || backend[length] == '@')) {
+                return one->weight;
+            }
+        }
+    }
+    return UINT32_MAX;
+}
+
+/* What operators set stays, unless the file changed that very value. */
+static void settle_backend(struct reload *reload, const struct change *change, uint32_t group,
+                           struct backend *backend)
+{
+    const char *service = change->config->name;
+    const char *group_name = routing_group_name(change->service->routing, group);
+    uint32_t before = weight_in_file(change->before, group_name, backend_name(backend));
+    uint32_t after = weight_in_file(change->config, group_name, backend_name(backend));
+    uint32_t now = backend_weight(backend);
+    struct err_text err;
+    if (before != UINT32_MAX && before != after && now != after) {
+        int rc = migration_set_weight(change->service->migration, backend, after, &reload->who, &err);
+        fprintf(reload->report, "%s/%s/%s: weight %u → %u%s%s\n", service, group_name, backend_name(backend),
+                now, after, rc == 0 ? "" : ", not done: ", rc == 0 ? "" : err.text);
+    } else if (before != UINT32_MAX && before == after && now != after) {
+        fprintf(reload->report, "%s/%s/%s: weight %u stays, as it was set by hand (the file says %u)\n",
+                service, group_name, backend_name(backend), now, after);
+    }
+    if (backend_admin(backend) != BACKEND_READY) {
+        fprintf(reload->report, "%s/%s/%s: stays in %s, as it was set by hand\n", service, group_name,
+                backend_name(backend), backend_admin_name(backend_admin(backend)));
+    }
+}
+
+/* A group without checks knows nothing of its backends' state. */
+static void forget_states(const struct change *change)
+{
+    struct routing *routing = change->service->routing;
+    struct err_text err;
+    for (size_t g = 0; g < change->config->groups_len; g++) {
+        uint32_t group = routing_find_group(routing, change->config->groups[g].name);
+        bool checked = change->config->groups[g].health.type != CONFIG_HEALTH_NONE;
+        for (size_t b = 0; !checked && group != ROUTING_NONE && b < routing_backends(routing, group); b++) {
+            routing_set_state(routing, routing_backend_at(routing, group, b), BACKEND_UNKNOWN);
+        }
+    }
+    if (routing_publish(routing, &err) != 0) {
+        log_line(LOG_LEVEL_ERROR, "a reload is not wholly in force yet", LOG_TEXT("error", err.text));
+    }
+}
+
+static void renew_health(const struct reload *reload, const struct change *change)
+{
+    struct app_service *service = change->service;
+    struct err_text err;
+    forget_states(change);
+    if (app_has_checks(change->config) && health_renew(reload->app->base, service->routing, change->config,
+                                                       reload->app->events, &service->health, &err) != 0) {
+        service->health = NULL;
+        fprintf(reload->report, "%s: its checks are off: %s\n", change->config->name, err.text);
+        log_line(LOG_LEVEL_ERROR, "checks are off after a reload", LOG_TEXT("error", err.text));
+    }
+}
+
+static void apply_service(struct reload *reload, struct change *change)
+{
+    struct app_service *service = change->service;
+    struct err_text err;
+    health_destroy(service->health); /* it knows backends that may leave */
+    service->health = NULL;
+    if (routing_change_apply(service->routing, change->routing, &err) != 0) {
+        log_line(LOG_LEVEL_ERROR, "a reload is not wholly in force yet", LOG_TEXT("error", err.text));
+    }
+    change->routing = NULL;
+    service->config = change->config;
+    struct config *before = service->owned;
+    service->owned = config_share(reload->config);
+    renew_health(reload, change);
+    migration_reconfigure_finish(service->migration, change->migration, &reload->who);
+    change->migration = NULL;
+    proxy_service_tune(service->proxy, change->config->retries, change->config->connection_log_bp);
+    for (uint32_t g = 0; g < routing_groups(service->routing); g++) {
+        for (size_t b = 0; b < routing_backends(service->routing, g); b++) {
+            settle_backend(reload, change, g, routing_backend_at(service->routing, g, b));
+        }
+    }
+    config_free(before); /* change->before may be part of it */
+    change->before = NULL;
+    fprintf(reload->report, "%s: changed%s\n", change->config->name,
+            is_migrating(service) ? "; its migration goes on by the plan that it began with" : "");
+}
+
+static void apply_global(struct reload *reload)
+{
+    const struct config *config = reload->config;
+    if (reload_diff_has(&reload->diff, "log.level")) {
+        for (int l = LOG_LEVEL_DEBUG; l <= LOG_LEVEL_ERROR; l++) {
+            if (strcmp(config->log.level, log_level_name((enum log_level)l)) == 0) {
+                log_set_level((enum log_level)l);
+            }
+        }
+        fprintf(reload->report, "log.level: %s\n", config->log.level);
+    }
+    if (reload_diff_has(&reload->diff, "log.rate")) {
+        log_set_rate(config->log.rate);
+        fprintf(reload->report, "log.rate: %u\n", config->log.rate);
+    }
+}
+
+/* Services that are gone from the file stop accepting; those that were made begin. */
+static void come_and_go(struct reload *reload)
+{
+    struct app *app = reload->app;
+    for (size_t i = 0; i < app->services_len; i++) {
+        struct app_service *service = &app->services[i];
+        bool stays = service->config == NULL || service->leaving;
+        for (size_t s = 0; !stays && s < reload->config->services_len; s++) {
+            stays = strcmp(reload->config->services[s].name, service->config->name) == 0;
+        }
+        if (!stays) {
+            fprintf(reload->report, "%s: takes no new connections, %llu open ones go on to their end\n",
+                    service->config->name, (unsigned long long)proxy_service_open(service->proxy));
+            app_remove_service(app, service);
+        }
+    }
+    for (size_t i = 0; i < app->services_len; i++) {
+        struct app_service *service = &app->services[i];
+        struct err_text err = {""};
+        if (service->fresh) {
+            service->fresh = false;
+            int rc = proxy_service_start(service->proxy, &err);
+            fprintf(reload->report, "%s: %s%s\n", service->config->name,
+                    rc == 0 ? "new" : "not started: ", err.text);
+            app_tell_addresses(service);
+        }
+    }
+}
+
+static void tell_restart(const struct reload *reload)
+{
+    for (size_t i = 0; i < reload->diff.len; i++) {
+        const char *path = reload->diff.paths[i];
+        bool live = reload_is_live(path, NULL);
+        bool both = strncmp(path, "services.", 9) != 0; /* a service that comes or goes does so as a whole */
+        for (size_t s = 0; !live && s < reload->config->services_len; s++) {
+            const char *name = reload->config->services[s].name;
+            bool mine = strncmp(path + 9, name, strlen(name)) == 0 && path[9 + strlen(name)] == '.';
+            both |= mine && reload->changes[s].service != NULL;
+            live = mine && reload_is_live(path, name);
+        }
+        if (!live && both) {
+            fprintf(reload->report, "%s: changed in the file, in force only after a restart\n", path);
+        }
+    }
+}
+
+/* The admin room sees the services as they are now. Without memory it would see what is gone: then its list
+ * is cut short. */
+static void show_services(struct app *app)
+{
+    struct admin_service *list = NULL;
+    size_t len = 0;
+    if (app_list_services(app, &list, &len) != 0) {
+        log_line(LOG_LEVEL_ERROR, "out of memory: the services cannot be shown before the next reload");
+    }
+    admin_set_services(app->admin, list, len);
+    admin_set_config(app->admin, app->config);
+    free(app->admin_services);
+    app->admin_services = list;
+    app->admin_services_len = len;
+}
+
+static void apply(struct reload *reload)
+{
+    struct app *app = reload->app;
+    tell_restart(reload);
+    for (size_t i = 0; i < reload->config->services_len; i++) {
+        if (reload->changes[i].service != NULL) {
+            apply_service(reload, &reload->changes[i]);
+        }
+    }
+    apply_global(reload);
+    come_and_go(reload);
+    config_free(app->owned);
+    app->owned = reload->config;
+    app->config = reload->config;
+    reload->config = NULL;
+    show_services(app);
+}
+
+/* ---- both */
+
+static void reload_clear(struct reload *reload)
+{
+    for (size_t i = 0; reload->changes != NULL && reload->config != NULL && i < reload->config->services_len;
+         i++) {
+        routing_change_drop(reload->changes[i].routing);
+        migration_reconfigure_drop(reload->changes[i].migration);
+    }
+    app_drop_fresh(reload->app);
+    free(reload->changes);
+    reload_diff_clear(&reload->diff);
+    targets_destroy(reload->targets);
+    config_free(reload->config);
+}
+
+int app_reload(struct app *app, const char *actor, const char *reason, char **report, struct err_text *err)
+{
+    struct reload reload = {.app = app, .who = {.actor = actor, .reason = reason}};
+    size_t length = 0;
+    *report = NULL;
+    if (app->config->path == NULL || app_is_stopping(app)) {
+        return err_set(err, ERR_STATE, "nothing was changed: %s",
+                       app_is_stopping(app) ? "the program is stopping" : "it was started without a file");
+    }
+    reload.report = open_memstream(report, &length);
+    if (reload.report == NULL) {
+        return err_set(err, ERR_NOMEM, "out of memory");
+    }
+    notify_reloading(app->notify);
+    int rc = prepare(&reload, err);
+    if (rc == 0) {
+        apply(&reload);
+        if (ftell(reload.report) == 0) {
+            fputs("the file says what is in force already\n", reload.report);
+        }
+    }
+    reload_clear(&reload);
+    notify_ready(app->notify);
+    events_add(app->events, clock_wall_us(), rc == 0 ? EVENTS_INFO : EVENTS_ERROR, NULL, "reload", actor,
+               reason, "%s", rc == 0 ? "reloaded" : err->text);
+    bool written = fclose(reload.report) == 0;
+    if (rc != 0 || !written) {
+        free(*report);
+        *report = NULL;
+    }
+    return rc != 0 || written
+               ? rc
+               : err_set(err, ERR_NOMEM, "reloaded, but there is no memory to tell what changed");
+}
