@@ -321,20 +321,28 @@ static void come_and_go(struct reload *reload)
     }
 }
 
+static bool needs_restart(const struct reload *reload, const char *path)
+{
+    if (strncmp(path, "services.", 9) != 0) {
+        return !reload_is_live(path, NULL);
+    }
+    for (size_t s = 0; s < reload->config->services_len; s++) {
+        const char *name = reload->config->services[s].name;
+        size_t length = strlen(name);
+        if (reload->changes[s].service != NULL && strncmp(path + 9, name, length) == 0 &&
+            path[9 + length] == '.') {
+            return !reload_is_live(path, name);
+        }
+    }
+    return false; /* a service that comes or goes does so as a whole */
+}
+
 static void tell_restart(const struct reload *reload)
 {
     for (size_t i = 0; i < reload->diff.len; i++) {
-        const char *path = reload->diff.paths[i];
-        bool live = reload_is_live(path, NULL);
-        bool both = strncmp(path, "services.", 9) != 0; /* a service that comes or goes does so as a whole */
-        for (size_t s = 0; !live && s < reload->config->services_len; s++) {
-            const char *name = reload->config->services[s].name;
-            bool mine = strncmp(path + 9, name, strlen(name)) == 0 && path[9 + strlen(name)] == '.';
-            both |= mine && reload->changes[s].service != NULL;
-            live = mine && reload_is_live(path, name);
-        }
-        if (!live && both) {
-            fprintf(reload->report, "%s: changed in the file, in force only after a restart\n", path);
+        if (needs_restart(reload, reload->diff.paths[i])) {
+            fprintf(reload->report, "%s: changed in the file, in force only after a restart\n",
+                    reload->diff.paths[i]);
         }
     }
 }

@@ -118,11 +118,11 @@ static const char *rest_of(const char *path, const char *service)
 {
     static const char before[] = "services.";
     size_t length = strlen(service);
+    if (strncmp(path, before, sizeof(before) - 1) != 0) {
+        return NULL;
+    }
     const char *name = path + sizeof(before) - 1;
-    return strncmp(path, before, sizeof(before) - 1) == 0 && strncmp(name, service, length) == 0 &&
-                   name[length] == '.'
-               ? name + length + 1
-               : NULL;
+    return strncmp(name, service, length) == 0 && name[length] == '.' ? name + length + 1 : NULL;
 }
 
 bool reload_diff_touches(const struct reload_diff *diff, const char *service)

@@ -1,7 +1,7 @@
 /*
- * Answers for what each signal does. Runs on the control thread. Stopping itself is daemon/app's work, reading the
- * configuration again daemon/reload.c's. Upgrading in place does not exist in this version: its signal is answered
- * with a line in the log and must never end the process.
+ * Answers for what each signal does. Runs on the control thread. Stopping itself is daemon/app's work,
+ * reading the configuration again daemon/reload.c's. Upgrading in place does not exist in this version: its
+ * signal is answered with a line in the log and must never end the process.
  */
 #include "daemon/signals.h"
 

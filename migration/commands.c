@@ -67,7 +67,7 @@ static int refuse_ambiguous(const struct migration *m, const char *verb, struct 
     if (groups < 2) {
         return err_set(err, ERR_STATE,
                        "%s has only the group %s: there is nothing to migrate to; add a group to its "
-                       "configuration and restart",
+                       "configuration and `reload`",
                        service, migration_group_name(m, 0));
     }
     for (uint32_t group = 0; group < groups && len < sizeof(names); group++) {

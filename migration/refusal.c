@@ -26,7 +26,7 @@ static int refuse_when_closed(const struct machine *m, const struct machine_rule
     char share[16];
 
     if (in->event == MACHINE_START && rules->plan == NULL) {
-        return REFUSE("%s has no plan: add `migration = { steps = … }` to its configuration and restart, or "
+        return REFUSE("%s has no plan: add `migration = { steps = … }` to its configuration and `reload`, or "
                       "move traffic by hand with `share %s PCT`",
                       n->service, n->service);
     }

@@ -249,7 +249,8 @@ void proxy_service_destroy(struct proxy_service *service)
         service_free(service); /* the workers have ended and let go of all */
         return;
     }
-    for (unsigned w = 0; w < service->proxy->workers; w++) {
+    unsigned workers = service->proxy->workers; /* with the last message the service may be gone */
+    for (unsigned w = 0; w < workers; w++) {
         struct service_worker *home = service->per_worker[w];
         home->end.run = on_end;
         worker_post(home->shared->worker, &home->end);
