@@ -71,7 +71,7 @@ static const struct command table[COMMAND_COUNT] = {
             .summary = "begins a migration by the service's plan",
             .help = "Without GROUP it goes to the only other group, or to the one that the last migration "
                     "named.\n"
-                    "With from-share it begins at the first step that is not below PCT.\n"
+                    "With from-share it begins at the last step that is not above PCT.\n"
                     "What plan shows as ✖ stops it; force starts all the same, which is written down.\n"
                     "Follow with wait or watch; abort takes everything back.\n",
         },

@@ -195,7 +195,7 @@ static bool guard_holds(enum guard guard, const struct machine *m, const struct 
     case ALWAYS:
         return true;
     case CAN_START:
-        return usable && in->target != m->active && plan_step_at_least(rules->plan, in->share_bp) != 0;
+        return usable && in->target != m->active && plan_step_from(rules->plan, in->share_bp) != 0;
     case CAN_OPEN:
         return usable && in->target != m->active && in->share_bp > 0;
     case NOT_ABOVE:
@@ -266,7 +266,7 @@ static void act_on_step(struct machine *m, unsigned actions, const struct machin
         m->held = false;
     }
     if (actions & STEP_FROM) {
-        m->step = plan_step_at_least(rules->plan, in->share_bp);
+        m->step = plan_step_from(rules->plan, in->share_bp);
     }
     if (actions & STEP_NEXT) {
         m->step++;

@@ -115,7 +115,7 @@ void migration_reconfigure_drop(struct migration_draft *draft);
 /* The verbs of the operator. Each returns 0, or a negative code with err saying why not and which command
  * would help; a refusal changes nothing. */
 /* target NULL: the only other group, or the one named by the last migration; ambiguous is refused.
- * from_share_bp: begin at the first step not below it; 0: from the start. A finding of the preflight refuses;
+ * from_share_bp: begin at the last step not above it; 0: from the start. A finding of the preflight refuses;
  * force starts all the same, and writes down in spite of what. */
 MUST_CHECK int migration_start(struct migration *m, const char *target, uint32_t from_share_bp, bool force,
                                const struct migration_asker *who, struct err_text *err);

@@ -145,9 +145,17 @@ uint64_t plan_min_samples(const struct plan *plan, uint32_t step)
     return step == 0 || step > plan_steps(plan) ? 0 : plan->steps[step - 1].min_samples;
 }
 
-uint32_t plan_step_at_least(const struct plan *plan, uint32_t share_bp)
+uint32_t plan_step_from(const struct plan *plan, uint32_t share_bp)
 {
-    return share_bp == 0 ? (plan_steps(plan) > 0 ? 1 : 0) : plan_step_above(plan, share_bp - 1);
+    uint32_t found = 0;
+
+    if (share_bp == 0) {
+        return plan_steps(plan) > 0 ? 1 : 0;
+    }
+    for (uint32_t step = 1; step <= plan_steps(plan) && plan_share_bp(plan, step) <= share_bp; step++) {
+        found = step;
+    }
+    return found;
 }
 
 uint32_t plan_step_above(const struct plan *plan, uint32_t share_bp)

@@ -37,8 +37,10 @@ bool plan_is_manual(const struct plan *plan, uint32_t step);
 const struct config_step *plan_step(const struct plan *plan, uint32_t step);
 /* Connections to the target in this step that are needed before the next. */
 uint64_t plan_min_samples(const struct plan *plan, uint32_t step);
-/* The first step whose share is not below (at_least) or is above share_bp; 0 when there is none. */
-uint32_t plan_step_at_least(const struct plan *plan, uint32_t share_bp);
+/* Where a start from share_bp begins: the last step whose share is not above it, so that no more than was
+ * asked for goes to the target; the first for 0; 0 when the first step is above it already. */
+uint32_t plan_step_from(const struct plan *plan, uint32_t share_bp);
+/* The first step whose share is above share_bp; 0 when there is none. */
 uint32_t plan_step_above(const struct plan *plan, uint32_t share_bp);
 /* All holds together: the fastest time from the start to the drain; CLOCK_NEVER with a manual step. */
 uint64_t plan_total_us(const struct plan *plan);

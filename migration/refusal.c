@@ -30,10 +30,12 @@ static int refuse_when_closed(const struct machine *m, const struct machine_rule
                       "move traffic by hand with `share %s PCT`",
                       n->service, n->service);
     }
-    if (in->event == MACHINE_START && plan_step_at_least(rules->plan, in->share_bp) == 0) {
+    if (in->event == MACHINE_START && plan_step_from(rules->plan, in->share_bp) == 0) {
         units_format_share(in->share_bp, share, sizeof(share));
-        return REFUSE("the plan of %s has no step at or above %s: see `plan %s`", n->service, share,
-                      n->service);
+        char first[16];
+        units_format_share(plan_share_bp(rules->plan, 1), first, sizeof(first));
+        return REFUSE("the plan of %s has no step at or below %s: it begins with %s, see `plan %s`",
+                      n->service, share, first, n->service);
     }
     if (in->event == MACHINE_SHARE && in->share_bp == 0) {
         return REFUSE("no migration runs for %s: %s takes all traffic, there is no share to lower",

@@ -160,7 +160,8 @@ def test_a_rollback_may_close_what_is_on_new(web):
         one.close()
     shunt.wait_phase("rolled-back")
     assert drained(shunt) == 5
-    shunt.ctl("start", "web", "from-share", "60%").ok()
+    shunt.ctl("start", "web", "from-share", "60%").refused("no step at or below 60%", "begins with 100%")
+    shunt.ctl("start", "web", "from-share", "100%").ok()
     assert (shunt.phase(), shunt.service()["share_bp"]) == ("ramping", 10000)
 
 

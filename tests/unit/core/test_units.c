@@ -263,8 +263,8 @@ static void speeds(void **state)
     assert_int_equal(bytes, 1048576);
     assert_int_equal(units_parse_speed("5000/s", &bytes), ERR_OK);
     assert_int_equal(bytes, 5000);
-    static const char *const wrong[] = {"1MiB", "/s", "1MiB/m", "1Mbit/s", "s", "",
-                                        "100000000000000000000000000000000000000/s"};
+    static const char *const wrong[] = {
+        "1MiB", "/s", "1MiB/m", "1Mbit/s", "s", "", "100000000000000000000000000000000000000/s"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         assert_int_equal(units_parse_speed(wrong[i], &bytes), ERR_PARSE);
         assert_int_equal(bytes, 5000);

@@ -32,7 +32,7 @@ static void no_plan_answers_nothing(void **state)
     (void)state;
     assert_null(plan);
     assert_int_equal(plan_steps(plan), 0);
-    assert_int_equal(plan_step_at_least(plan, 0), 0);
+    assert_int_equal(plan_step_from(plan, 0), 0);
     assert_int_equal(plan_step_above(plan, 0), 0);
     assert_int_equal(plan_total_us(plan), 0);
     plan_destroy(plan);
@@ -48,8 +48,11 @@ static void steps_are_taken_as_written(void **state)
     assert_int_equal(plan_share_bp(plan, 2), 2500);
     assert_int_equal(plan_share_bp(plan, 4), 0);
     assert_int_equal(plan_hold_us(plan, 1), 5 * MINUTE);
-    assert_int_equal(plan_step_at_least(plan, 0), 1);
-    assert_int_equal(plan_step_at_least(plan, 2500), 2);
+    assert_int_equal(plan_step_from(plan, 0), 1);
+    assert_int_equal(plan_step_from(plan, 2500), 2);
+    assert_int_equal(plan_step_from(plan, 9999), 2); /* never more than was asked for */
+    assert_int_equal(plan_step_from(plan, 10000), 3);
+    assert_int_equal(plan_step_from(plan, 1), 0);
     assert_int_equal(plan_step_above(plan, 2500), 3);
     assert_int_equal(plan_step_above(plan, 10000), 0);
     assert_int_equal(plan_total_us(plan), 25 * MINUTE);
