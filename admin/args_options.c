@@ -179,16 +179,31 @@ static int read_span(struct args_reader *reader, const char *word, uint64_t most
     return code;
 }
 
+/* Two digits at *cursor, at most max, which are then left behind. */
+static bool read_two_digits(const char **cursor, uint64_t max, uint32_t *out)
+{
+    char digits[3] = "";
+    uint64_t number = 0;
+    (void)snprintf(digits, sizeof(digits), "%s", *cursor);
+    bool good = strlen(digits) == 2 && units_parse_count(digits, max, &number) == ERR_OK;
+    *out = (uint32_t)number;
+    *cursor += good ? 2 : 0;
+    return good;
+}
+
 static int read_time_of_day(struct args_reader *reader, const char *word)
 {
-    unsigned hour = 0;
-    unsigned minute = 0;
-    unsigned second = 0;
-    char rest = '\0';
-    int n = sscanf(word, "%2u:%2u:%2u%c", &hour, &minute, &second, &rest);
-    size_t length = strspn(word, "0123456789:");
-    if ((n != 2 && n != 3) || word[length] != '\0' || (n == 2 && length > 5) || hour > 23 || minute > 59 ||
-        second > 59) {
+    const char *cursor = word;
+    uint32_t hour = 0;
+    uint32_t minute = 0;
+    uint32_t second = 0;
+    bool good =
+        read_two_digits(&cursor, 23, &hour) && *cursor++ == ':' && read_two_digits(&cursor, 59, &minute);
+    if (good && *cursor == ':') {
+        cursor++;
+        good = read_two_digits(&cursor, 59, &second);
+    }
+    if (!good || *cursor != '\0') {
         return err_set(reader->err, ERR_PARSE, "\"%.100s\" is not a time of day (UTC): as 02:14 or 02:14:30",
                        word);
     }

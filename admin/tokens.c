@@ -80,8 +80,10 @@ static int read_quoted(char **cursor, const char *end, struct err_text *err)
             }
             from++;
         }
-        *to++ = *from == '\t' ? ' ' : *from; /* words have no control bytes */
-        from++;
+        if (*from == '\t') {
+            *from = ' '; /* words have no control bytes */
+        }
+        *to++ = *from++;
     }
     if (from >= end) {
         return err_set(err, ERR_PARSE, "a double quote is not closed");

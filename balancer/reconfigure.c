@@ -97,7 +97,10 @@ int routing_change_prepare(struct routing *routing, const struct routing_group_s
 {
     struct routing_change *change = calloc(1, sizeof(*change) + groups_len * sizeof(change->groups[0]));
     uint32_t next = routing->groups_len;
-    int rc = change != NULL ? 0 : err_set(err, ERR_NOMEM, "out of memory for the groups");
+    int rc = 0;
+    if (change == NULL) {
+        return err_set(err, ERR_NOMEM, "out of memory for the groups");
+    }
     for (size_t i = 0; rc == 0 && i < groups_len; i++) {
         struct group_change *one = &change->groups[change->len++];
         one->name = groups[i].name;

@@ -52,6 +52,7 @@ int prefix_parse(const char *text, struct prefix *out, struct err_text *err)
     char host[INET6_ADDRSTRLEN];
     size_t len = strcspn(text, "/");
     uint64_t bits = 0;
+    *out = prefix;
     if (len >= sizeof(host)) {
         return wrong(err, text, "the address is too long");
     }
@@ -106,8 +107,8 @@ static int compare6(struct number6 a, struct number6 b)
 static struct range4 range4_of(const struct prefix *prefix)
 {
     uint32_t low = number4(prefix->ip.bytes);
-    return (struct range4){
-        low, prefix->bits == 0 ? UINT32_MAX : low | (uint32_t)((UINT64_C(1) << (32 - prefix->bits)) - 1)};
+    uint32_t hosts = prefix->bits >= 32 ? 0 : UINT32_MAX >> prefix->bits;
+    return (struct range4){low, low | hosts};
 }
 
 static struct range6 range6_of(const struct prefix *prefix)

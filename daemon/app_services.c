@@ -7,6 +7,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 
+#include <assert.h>
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,7 @@ static void retire(void *context, void *ptr, void (*destroy)(void *ptr))
 static int create_routing(struct app *app, struct app_service *service, struct err_text *err)
 {
     const struct config_service *config = service->config;
+    assert(config != NULL);
     struct routing_group_spec *groups = calloc(config->groups_len, sizeof(*groups));
     if (groups == NULL) {
         return err_set(err, ERR_NOMEM, "out of memory while building service \"%s\"", config->name);

@@ -196,7 +196,7 @@ static int become(const struct identity *identity, const char *user, struct err_
 
 int privileges_drop(const struct config *config, const struct targets *targets, struct err_text *err)
 {
-    struct identity identity;
+    struct identity identity = {.uid = 0};
     if (config->user == NULL) {
         return 0;
     }

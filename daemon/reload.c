@@ -89,7 +89,10 @@ static int check_leaving(const struct reload *reload, struct err_text *err)
 {
     for (size_t i = 0; i < reload->app->services_len; i++) {
         const struct app_service *service = &reload->app->services[i];
-        bool stays = service->config == NULL || service->leaving;
+        bool stays = false;
+        if (service->config == NULL || service->leaving) {
+            continue;
+        }
         for (size_t s = 0; !stays && s < reload->config->services_len; s++) {
             stays = strcmp(reload->config->services[s].name, service->config->name) == 0;
         }
@@ -298,7 +301,10 @@ static void come_and_go(struct reload *reload)
     struct app *app = reload->app;
     for (size_t i = 0; i < app->services_len; i++) {
         struct app_service *service = &app->services[i];
-        bool stays = service->config == NULL || service->leaving;
+        bool stays = false;
+        if (service->config == NULL || service->leaving) {
+            continue;
+        }
         for (size_t s = 0; !stays && s < reload->config->services_len; s++) {
             stays = strcmp(reload->config->services[s].name, service->config->name) == 0;
         }
@@ -311,7 +317,7 @@ static void come_and_go(struct reload *reload)
     for (size_t i = 0; i < app->services_len; i++) {
         struct app_service *service = &app->services[i];
         struct err_text err = {""};
-        if (service->fresh) {
+        if (service->fresh && service->config != NULL) {
             service->fresh = false;
             int rc = proxy_service_start(service->proxy, &err);
             fprintf(reload->report, "%s: %s%s\n", service->config->name,

@@ -233,7 +233,11 @@ ssize_t stream_fill(struct stream *stream, int pipe_fd, size_t size)
     if (errno == EINVAL || errno == ENOSYS || errno == ENOMEM) {
         return STREAM_UNABLE;
     }
-    return read_failed(stream, errno);
+    ssize_t said = read_failed(stream, errno);
+    /* "Again" may also mean that urgent data stands in the way of what has all come already: then no event
+     * will tell, and a later look by a receive gets past it. */
+    stream->unsure = !stream->readable && said == STREAM_AGAIN;
+    return said;
 }
 
 ssize_t stream_drain(struct stream *stream, int pipe_fd, size_t size)

@@ -12,8 +12,11 @@ import pytest
 from shunt.clients import who
 from shunt.config import service
 from shunt.daemon import SANITIZED, program
+from shunt.folders import open_folder
 from shunt.peers import named
 from shunt.waiting import wait_until
+
+fixture_tmp_path = pytest.fixture(name="tmp_path")(open_folder)
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -36,7 +39,8 @@ def test_becomes_another_user(daemon, server, reachable):
         status = kernel_says(shunt.pid, thread)
         assert status["Uid"].split() == [str(user.pw_uid)] * 4 and status["Gid"].split() == [str(user.pw_gid)] * 4
         assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
-        assert status["NoNewPrivs"] == "1"
+        # The filter of system calls brings it to threads that were there before; sanitizers go without that filter.
+        assert SANITIZED or status["NoNewPrivs"] == "1"
     assert int(kernel_says(shunt.pid)["CapBnd"], 16) == 0
     assert who(shunt.port()) == "old"
     confinement = json.loads(shunt.admin("show confinement --json"))
@@ -94,7 +98,7 @@ def test_commands_may_write(daemon, server, tmp_path):
     mark = tmp_path / "elsewhere"
     mark.mkdir()
     shunt = daemon(service([server(named("old")).address], group_settings={
-        "health": {"type": "exec", "exec": {"command": ["sh", "-c", f"touch {mark}/here"]}, "interval": "100ms"}}))
+        "health": {"type": "exec", "exec": {"command": ["sh", "-c", f"touch {mark}/here"]}, "interval": "1h"}}))
     wait_until((mark / "here").exists, "the check wrote its file")
     assert json.loads(shunt.admin("show confinement --json"))["landlock"] == "off: the configuration runs commands"
 

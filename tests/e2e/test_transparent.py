@@ -5,9 +5,12 @@ import socket
 import pytest
 from shunt.clients import connect
 from shunt.config import service
+from shunt.folders import open_folder
 from shunt.namespaces import Namespace
 from shunt.peers import Server
 from shunt.waiting import wait_until
+
+fixture_tmp_path = pytest.fixture(name="tmp_path")(open_folder)
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 

@@ -93,6 +93,7 @@ static bool strikes(enum slot_index index, size_t *size)
     return false;
 }
 
+/* NOLINTBEGIN(readability-inconsistent-declaration-parameter-name): the library has its own names */
 #define NEXT(name)                                                                                           \
     static __typeof__(name) *next;                                                                           \
     if (next == NULL) {                                                                                      \
@@ -181,3 +182,4 @@ void *realloc(void *old, size_t size)
 {
     return strikes(SLOT_MALLOC, NULL) ? NULL : __libc_realloc(old, size);
 }
+/* NOLINTEND(readability-inconsistent-declaration-parameter-name) */

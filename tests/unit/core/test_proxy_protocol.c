@@ -48,10 +48,16 @@ static struct addr_ip ip_of(const char *text)
     return ip;
 }
 
+/* Text without its NUL. */
+static void put(uint8_t *at, const char *text, size_t len)
+{
+    memcpy(at, text, len);
+}
+
 /* A header of version 2 by hand: everything behind the signature and the length. */
 static size_t build(uint8_t *out, unsigned command, unsigned family, const void *body, size_t body_len)
 {
-    memcpy(out, SIGNATURE, 12);
+    put(out, SIGNATURE, 12);
     out[12] = (uint8_t)command;
     out[13] = (uint8_t)family;
     out[14] = (uint8_t)(body_len >> 8);
@@ -143,14 +149,14 @@ static void test_version_1_length(void **state)
     struct proxy_protocol_header header;
     uint8_t line[200];
     memset(line, 'x', sizeof(line));
-    memcpy(line, "PROXY UNKNOWN ", 14);
-    memcpy(line + 105, "\r\n", 2);
+    put(line, "PROXY UNKNOWN ", 14);
+    put(line + 105, "\r\n", 2);
     assert_int_equal(read_exactly(line, 107, &header), PROXY_PROTOCOL_DONE);
     assert_int_equal(header.length, 107);
-    memcpy(line + 105, "xx", 2);
+    put(line + 105, "xx", 2);
     assert_int_equal(read_exactly(line, 106, &header), PROXY_PROTOCOL_MORE);
     assert_int_equal(read_exactly(line, 107, &header), PROXY_PROTOCOL_BAD);
-    memcpy(line + 106, "\r\n", 2);
+    put(line + 106, "\r\n", 2);
     assert_int_equal(read_exactly(line, 108, &header), PROXY_PROTOCOL_BAD);
 }
 
