@@ -225,12 +225,14 @@ def test_what_was_read_before_a_reset_is_delivered(daemon, server):
     data, done = pattern(MIB), Seen()
 
     def script(peer):
+        peer.receive_line()  # a reset before the proxy saw the connection come about would be a failed connect
         peer.send(data)
         peer.reset()
         done.set(True)
 
     shunt = daemon(service([server(script).address]))
     with connect(shunt.port(), receive_buffer=16384) as client:
+        client.send(b"go\n")
         assert done.get()
         received, was_reset = bytearray(), False
         try:
