@@ -1,7 +1,7 @@
 /*
  * The room's front door: creates and destroys what admin.h promises. Control thread.
  */
-#include "admin/admin_internal.h"
+#include "admin/server_internal.h"
 #include "core/log.h"
 
 #include <stdlib.h>
@@ -68,6 +68,9 @@ static int create_parts(struct admin *admin, struct err_text *err)
     if (code == ERR_OK) {
         code = create_more(admin, err);
     }
+    if (code == ERR_OK && admin->options.config->admin.remote.present) {
+        code = remote_create(admin->server, &admin->remote, err);
+    }
     if (code == ERR_OK) {
         code = top_create(admin, &admin->top, err);
     }
@@ -111,11 +114,19 @@ void admin_set_services(struct admin *admin, const struct admin_service *service
 void admin_set_config(struct admin *admin, const struct config *config)
 {
     admin->options.config = config;
+    if (admin->remote != NULL) {
+        remote_reload(admin->remote);
+    }
 }
 
 const struct addr *admin_metrics_address(const struct admin *admin)
 {
     return admin->http != NULL ? metrics_http_address(admin->http) : NULL;
+}
+
+const struct addr *admin_remote_address(const struct admin *admin)
+{
+    return admin->remote != NULL ? remote_address(admin->remote) : NULL;
 }
 
 void admin_destroy(struct admin *admin)
@@ -125,6 +136,7 @@ void admin_destroy(struct admin *admin)
     }
     events_set_listener(admin->options.events, NULL, NULL);
     metrics_http_destroy(admin->http);
+    remote_destroy(admin->remote);
     top_destroy(admin->top);
     for (size_t i = 0; i < admin->more_len; i++) {
         server_destroy(admin->more[i]);

@@ -62,11 +62,15 @@ void admin_destroy(struct admin *admin);
  */
 void admin_set_services(struct admin *admin, const struct admin_service *services, size_t services_len);
 
-/* What `show settings` shows from now on; borrowed. Roles, sockets and the metrics stay as they were. */
+/* What `show settings` shows from now on; borrowed. Roles, sockets and the metrics stay as they were;
+ * the certificates of admin.remote are read again, and who may come by them is what it says. */
 void admin_set_config(struct admin *admin, const struct config *config);
 
 /* Where the metrics are served, with the port the system chose; NULL: nowhere. */
 const struct addr *admin_metrics_address(const struct admin *admin);
+
+/* Where commands are taken over TLS, likewise; NULL: nowhere. */
+const struct addr *admin_remote_address(const struct admin *admin);
 
 /* The reference of all commands (Markdown), from the table. Owned by the caller. */
 char *admin_reference(void);

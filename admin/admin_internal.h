@@ -30,6 +30,7 @@ struct admin {
     struct admin_server *server;  /* owned; NULL in tests of the dispatcher */
     struct admin_server **more;   /* owned: the further sockets */
     size_t more_len;
+    struct remote *remote;     /* owned; NULL: nobody comes over TLS */
     struct top *top;           /* owned; NULL in tests of the dispatcher */
     struct metrics_http *http; /* owned; NULL: metrics are not served */
     struct list jobs;          /* of struct job: replies that are still to come */

@@ -6,10 +6,12 @@
 #include "admin/server_internal.h"
 #include "core/clock.h"
 #include "core/log.h"
+#include "core/openssl.h"
 
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
+#include <event2/bufferevent_ssl.h>
 #include <event2/event.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -236,6 +238,8 @@ static void on_event(struct bufferevent *stream, short what, void *context)
         return;
     }
     client->half_closed = true;
+    (void)bufferevent_enable(client->stream,
+                             EV_WRITE); /* over TLS, libevent takes the end for that of both */
     client_pump(client);
 }
 
@@ -277,30 +281,26 @@ void client_evict(struct admin_client *client, const char *why)
         "error: the connection is closed: others need its place or it does not read\n\n";
     log_line(LOG_LEVEL_WARN, "admin client dropped", LOG_TEXT("actor", client->peer.actor),
              LOG_INT("pid", client->peer.pid), LOG_TEXT("reason", why));
-    if (output_length(client) == 0) {
+    if (output_length(client) == 0 && !client->is_remote) {
         (void)send(bufferevent_getfd(client->stream), notice, sizeof(notice) - 1,
                    MSG_DONTWAIT | MSG_NOSIGNAL);
     }
     client_destroy(client);
 }
 
-int client_create(struct admin_server *server, int fd, const struct admin_peer *peer)
+int client_create(struct admin_server *server, struct bufferevent *stream, const struct admin_peer *peer)
 {
     struct admin_client *client = calloc(1, sizeof(*client));
     if (client == NULL) {
-        (void)close(fd);
+        bufferevent_free(stream);
         return ERR_NOMEM;
     }
     list_init(&client->node);
     client->server = server;
     client->peer = *peer;
     client->progress_us = clock_mono_us();
-    client->stream = bufferevent_socket_new(server->admin->options.base, fd, BEV_OPT_CLOSE_ON_FREE);
-    if (client->stream == NULL) {
-        (void)close(fd);
-        free(client);
-        return ERR_NOMEM;
-    }
+    client->stream = stream;
+    client->is_remote = bufferevent_openssl_get_ssl(stream) != NULL;
     list_append(&server->clients, &client->node);
     server->clients_len++;
     client->timer = evtimer_new(server->admin->options.base, on_timer, client);
@@ -311,7 +311,18 @@ int client_create(struct admin_server *server, int fd, const struct admin_peer *
         client_destroy(client);
         return ERR_NOMEM;
     }
+    client_yield(client); /* its first line may have come with the end of a handshake */
     return ERR_OK;
+}
+
+/* Over TLS the end is said, or the peer must take it for a cut. */
+static void say_end(struct bufferevent *stream)
+{
+    SSL *ssl = bufferevent_openssl_get_ssl(stream);
+    if (ssl != NULL && SSL_is_init_finished(ssl)) {
+        (void)SSL_shutdown(ssl);
+        ERR_clear_error();
+    }
 }
 
 void client_destroy(struct admin_client *client)
@@ -322,6 +333,7 @@ void client_destroy(struct admin_client *client)
         event_free(client->timer);
     }
     dispatch_unfollow(&client->follow);
+    say_end(client->stream);
     bufferevent_free(client->stream);
     free(client);
 }

@@ -248,6 +248,16 @@ static json_t *json_of_service(const struct admin_service *service)
                      json_of_groups(service, &status));
 }
 
+static json_t *json_of_address(const struct addr *address)
+{
+    char text[ADDR_TEXT_MAX];
+    if (address == NULL) {
+        return json_null();
+    }
+    addr_format(address, text, sizeof(text));
+    return json_string(text);
+}
+
 json_t *render_json_status(const struct admin *admin, const struct admin_service *service)
 {
     json_t *services = json_array();
@@ -257,15 +267,11 @@ json_t *render_json_status(const struct admin *admin, const struct admin_service
         }
     }
     unsigned workers = admin->options.pool != NULL ? worker_pool_count(admin->options.pool) : 0;
-    const struct addr *metrics = admin_metrics_address(admin);
-    char address[ADDR_TEXT_MAX] = "";
-    if (metrics != NULL) {
-        addr_format(metrics, address, sizeof(address));
-    }
-    return json_pack("{s:s,s:i,s:o,s:i,s:o,s:o,s:o}", "version", SHUNT_VERSION, "pid", (int)getpid(),
+    return json_pack("{s:s,s:i,s:o,s:i,s:o,s:o,s:o,s:o}", "version", SHUNT_VERSION, "pid", (int)getpid(),
                      "uptime_s", json_of_seconds(clock_mono_us() - admin->options.started_us), "workers",
-                     (int)workers, "metrics", metrics != NULL ? json_string(address) : json_null(),
-                     "confinement", render_json_confinement(), "services", services);
+                     (int)workers, "metrics", json_of_address(admin_metrics_address(admin)), "remote",
+                     json_of_address(admin_remote_address(admin)), "confinement", render_json_confinement(),
+                     "services", services);
 }
 
 json_t *render_json_confinement(void)

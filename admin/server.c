@@ -8,6 +8,7 @@
 #include "core/log.h"
 
 #include <errno.h>
+#include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -201,18 +202,30 @@ static bool free_descriptor(struct admin_server *server)
     return evict_one(server, "descriptors ran out");
 }
 
+bool server_take(struct admin_server *server, struct bufferevent *stream, const struct admin_peer *peer)
+{
+    if (server->clients_len >= SERVER_CLIENTS_MAX) {
+        (void)evict_one(server, "all places are taken and it was idle for longest");
+    }
+    if (stream == NULL || client_create(server, stream, peer) != ERR_OK) {
+        log_line(LOG_LEVEL_WARN, "admin client refused", LOG_TEXT("actor", peer->actor),
+                 LOG_TEXT("reason", "out of memory"));
+        return false;
+    }
+    if (!evtimer_pending(server->sweep, NULL)) {
+        (void)evtimer_add(server->sweep, &second);
+    }
+    return true;
+}
+
 static void welcome(struct admin_server *server, int fd)
 {
     struct admin_peer peer;
     identify(server, fd, &peer);
-    if (server->clients_len >= SERVER_CLIENTS_MAX) {
-        (void)evict_one(server, "all places are taken and it was idle for longest");
-    }
-    if (client_create(server, fd, &peer) != ERR_OK) {
-        log_line(LOG_LEVEL_WARN, "admin client refused", LOG_TEXT("actor", peer.actor),
-                 LOG_TEXT("reason", "out of memory"));
-    } else if (!evtimer_pending(server->sweep, NULL)) {
-        (void)evtimer_add(server->sweep, &second);
+    struct bufferevent *stream =
+        bufferevent_socket_new(server->admin->options.base, fd, BEV_OPT_CLOSE_ON_FREE);
+    if (!server_take(server, stream, &peer) && stream == NULL) {
+        (void)close(fd);
     }
 }
 

@@ -14,6 +14,7 @@
 
 struct bufferevent;
 struct event;
+struct remote;
 
 #define SERVER_CLIENTS_MAX 256u
 #define SERVER_OUTPUT_PAUSE_BYTES (256u << 10) /* no further command is begun above this */
@@ -45,10 +46,12 @@ struct admin_client {
     uint64_t progress_us;           /* when it last read from its reply, or had read all */
     bool half_closed;               /* it will send no more */
     bool closing;                   /* when the reply is out, it ends */
+    bool is_remote;                 /* over TLS: nothing goes to its descriptor past the stream */
 };
 
-/* Takes over fd in any case. */
-MUST_CHECK int client_create(struct admin_server *server, int fd, const struct admin_peer *peer);
+/* Takes over stream (and its descriptor) in any case. */
+MUST_CHECK int client_create(struct admin_server *server, struct bufferevent *stream,
+                             const struct admin_peer *peer);
 void client_destroy(struct admin_client *client);
 /* Lets a client that follows something look whether there is news. May destroy it. */
 void client_follow(struct admin_client *client);
@@ -56,5 +59,21 @@ void client_follow(struct admin_client *client);
 void client_sweep(struct admin_client *client, uint64_t now_us);
 /* Tells why and ends it at once. */
 void client_evict(struct admin_client *client, const char *why);
+
+/* A peer that is known from now on; makes a place for it if need be. Takes over stream, which may be NULL for
+ * want of memory. False: it could not be served. */
+bool server_take(struct admin_server *server, struct bufferevent *stream, const struct admin_peer *peer);
+
+/* The way in over TLS, as admin.remote says; who comes is a client of the server, which is borrowed and must
+ * outlive it. Errors: ERR_INVALID (a file that cannot be used), ERR_EXISTS, ERR_DENIED, ERR_SYSTEM,
+ * ERR_NOMEM, each with a message. */
+MUST_CHECK int remote_create(struct admin_server *server, struct remote **out, struct err_text *err);
+/* Reads certificates and revocations again, as the admin's present configuration names them; what cannot be
+ * used is logged, and what was used goes on. */
+void remote_reload(struct remote *remote);
+/* As bound. */
+const struct addr *remote_address(const struct remote *remote);
+/* NULL is allowed. Those that are clients already stay until their server goes. */
+void remote_destroy(struct remote *remote);
 
 #endif

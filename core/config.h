@@ -79,6 +79,12 @@ struct config_admin_socket {
     unsigned line;
 };
 
+struct config_admin_client {
+    char *name; /* of its certificate's subject */
+    enum config_role role;
+    unsigned line;
+};
+
 struct config_backend {
     char *name;    /* default: the address text */
     char *address; /* as written: IPv4, [IPv6], host:port, unix:path (relative paths already made absolute) */
@@ -321,6 +327,12 @@ struct config {
         enum config_role default_role;       /* with roles: of those that none of them names */
         struct config_admin_socket *sockets; /* further ones */
         size_t sockets_len;
+        struct {
+            bool present;
+            char *listen, *certificate, *key, *client_ca, *client_crl; /* client_crl NULL: none */
+            struct config_admin_client *clients;
+            size_t clients_len;
+        } remote; /* over TLS */
     } admin;
     struct {
         bool present;

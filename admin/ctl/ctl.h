@@ -1,4 +1,4 @@
-/* What the files of shuntctl share. One thread. */
+/* What the files of shuntctl share. One thread, and one more that ciphers for a daemon on another machine. */
 #ifndef ADMIN_CTL_CTL_H
 #define ADMIN_CTL_CTL_H
 
@@ -17,8 +17,14 @@ enum ctl_exit {
     EXIT_TIMED_OUT = 124
 };
 
-/* Returns a connected socket, or -1 with errno. */
+#define CTL_TLS_PREFIX "tls://"
+
+/* To the Unix socket at path, or through TLS to "tls://HOST:PORT". Returns a connected socket, or -1 with
+ * errno; for TLS what is wrong has then been told on standard error. */
 int ctl_connect(const char *path);
+/* The second of these: endpoint is HOST:PORT. The files of $SHUNT_CERT, $SHUNT_KEY and $SHUNT_CA (PEM) say
+ * who calls and who is believed. EACCES: one does not trust the other, or a file cannot be used. */
+int ctl_tunnel(const char *endpoint);
 /* False: the connection is gone. */
 bool ctl_send_all(int fd, const char *bytes, size_t length);
 

@@ -1,7 +1,7 @@
 /*
  * shuntctl: sends one command to a daemon's admin socket, prints the reply, and says by its exit code how it
  * went. It knows the command table only for help when no daemon answers: what is possible, and to whom, is
- * the daemon's decision. One thread.
+ * the daemon's decision. One thread (TLS has another, see tunnel.c).
  */
 #include "admin/commands.h"
 #include "admin/ctl/ctl.h"
@@ -22,6 +22,8 @@ static void write_usage(FILE *out)
 {
     fputs("usage: shuntctl [-s SOCKET] COMMAND…\n"
           "  -s SOCKET    the daemon's admin socket; else $SHUNT_SOCKET, else " SOCKET_DEFAULT "\n"
+          "               tls://HOST:PORT: a daemon elsewhere, with the files in $SHUNT_CERT, $SHUNT_KEY, "
+          "$SHUNT_CA\n"
           "  --version    prints the version\n"
           "  --help       prints this and the commands\n"
           "exit codes: 0 done, 1 refused, 64 usage, 69 no daemon at the socket, 77 not permitted;\n"

@@ -12,6 +12,9 @@
 int ctl_connect(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (strncmp(path, CTL_TLS_PREFIX, strlen(CTL_TLS_PREFIX)) == 0) {
+        return ctl_tunnel(path + strlen(CTL_TLS_PREFIX));
+    }
     if (strlen(path) >= sizeof(address.sun_path)) {
         errno = ENAMETOOLONG;
         return -1;
