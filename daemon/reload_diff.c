@@ -148,7 +148,11 @@ bool reload_is_live(const char *path, const char *service)
     static const char *const of_service[] = {"name", "retries", "connection_log"};
     /* How a group's connections look to its backends was tried and fixed when the service began to listen. */
     static const char *const outward[] = {".send_proxy", ".send_proxy_tlvs", ".source"};
+    static const char remote[] = "admin.remote.";
     const char *rest = service != NULL ? rest_of(path, service) : NULL;
+    if (rest == NULL && strncmp(path, remote, sizeof(remote) - 1) == 0) {
+        return strcmp(path, "admin.remote.listen") != 0;
+    }
     for (size_t i = 0; rest == NULL && i < sizeof(live) / sizeof(live[0]); i++) {
         if (strcmp(path, live[i]) == 0) {
             return true;

@@ -146,13 +146,20 @@ def test_a_thousand_clients_that_never_read(web):
             one.close()
 
 
-def test_a_client_that_vanishes_while_it_waits(web):
+@pytest.mark.parametrize("command", ["wait web 1h", "watch web", "watch --json"])
+def test_a_client_that_vanishes_while_it_follows(web, command):
+    before = web.descriptors_held()
     web.ctl("start", "web").ok()
     for _ in range(20):
-        admin = web.admin_connect()
-        admin.sendall(b"wait web 1h\n")
-        admin.close()
-    assert web.phase() == "ramping"
+        with web.admin_connect() as admin:
+            admin.sendall(f"{command}\n".encode())
+    dead = [web.ctl_begin(*command.split()) for _ in range(5)]
+    wait_until(lambda: web.descriptors_held() > before, "some follow")
+    for one in dead:
+        one.kill()
+        one.wait()
+    assert web.phase() == "ramping", "whoever only looks changes nothing by leaving"
+    wait_until(lambda: web.descriptors_held() <= before, "their descriptors are back")
     web.ctl("abort", "web").ok()
 
 

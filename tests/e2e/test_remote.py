@@ -109,6 +109,20 @@ def test_revoked_and_renewed_at_reload(remote):
     remote.server[0].write_text(text)
 
 
+def test_who_may_changes_at_reload(remote):
+    assert remote.run("mallory", "status").returncode == 77
+    settings = remote.shunt.settings["admin"]["remote"]
+    settings["clients"] = [{"name": "mallory", "role": "viewer"}]
+    remote.shunt.write()
+    said = remote.shunt.ctl("reload").ok()
+    assert "after a restart" not in said, said
+    assert remote.run("mallory", "status").returncode == 0
+    assert remote.run("alice", "status").returncode == 77
+    settings["listen"] = "127.0.0.1:1"
+    remote.shunt.write()
+    assert "admin.remote.listen" in remote.shunt.ctl("reload").ok()
+
+
 def test_many_commands_and_a_stream(remote):
     with remote.connect("alice") as stream:
         for _ in range(50):
