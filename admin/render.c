@@ -187,8 +187,11 @@ static void write_backend(FILE *out, const struct admin_service *service, const 
     if (backend_is_backup(backend)) {
         fputs(" backup", out);
     }
-    fprintf(out, "   weight %" PRIu32 "   %" PRIu64 " open   %" PRIu64 " total", backend_weight(backend),
-            backend_open(backend), reading.connections);
+    fprintf(out, "   weight %" PRIu32 "   %" PRIu64, backend_weight(backend), backend_open(backend));
+    if (backend_limit_effective(backend) > 0) {
+        fprintf(out, " of %" PRIu32, backend_limit_effective(backend));
+    }
+    fprintf(out, " open   %" PRIu64 " total", reading.connections);
     write_errors(out, reading.errors);
     write_latency(out, &reading.response_us);
     write_check(out, service, backend);

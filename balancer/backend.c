@@ -77,6 +77,7 @@ struct backend *backend_create(const struct routing_backend_spec *spec, uint32_t
     backend->address = spec->address;
     backend->group = group;
     backend->weight = spec->weight;
+    backend->limit = spec->limit;
     backend->backup = spec->backup;
     backend->state = BACKEND_UNKNOWN;
     backend->admin = BACKEND_READY;
@@ -93,7 +94,8 @@ struct backend *backend_create(const struct routing_backend_spec *spec, uint32_t
 void backend_put(struct backend *backend)
 {
     struct board *board = backend->board;
-    if (atomic_fetch_sub_explicit(&board->claims[backend->slot].count, 1, memory_order_acq_rel) == 1) {
+    /* Sequentially consistent: who then looks whether somebody waits for room, see queue.c. */
+    if (atomic_fetch_sub(&board->claims[backend->slot].count, 1) == 1) {
         free(backend);
         board_put(board);
     }
@@ -149,6 +151,19 @@ enum backend_admin backend_agent_admin(const struct backend *backend)
 uint32_t backend_agent_percent(const struct backend *backend)
 {
     return backend->agent_percent;
+}
+
+uint32_t backend_limit(const struct backend *backend)
+{
+    return backend->limit;
+}
+
+uint32_t backend_limit_effective(const struct backend *backend)
+{
+    if (backend->limit == 0 || backend->agent_limit == 0) {
+        return backend->limit + backend->agent_limit;
+    }
+    return backend->limit < backend->agent_limit ? backend->limit : backend->agent_limit;
 }
 
 bool backend_is_backup(const struct backend *backend)

@@ -44,6 +44,7 @@ struct backend {
     struct addr address;
     uint32_t group;
     uint32_t weight;
+    uint32_t limit, agent_limit; /* connections; 0: no limit */
     bool backup;
     enum backend_state state;
     enum backend_admin admin;

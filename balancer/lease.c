@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#define DRAWS 4u /* times that a strategy is asked for a member that is not full */
+
 static uint32_t decide_group(const struct routing_view *view, const struct routing_pick_input *input)
 {
     struct view_split *split = view->split;
@@ -26,39 +28,93 @@ static uint32_t decide_group(const struct routing_view *view, const struct routi
     return to_target ? split->target : split->active;
 }
 
-/* A member of the pool that was not tried: the strategy's choice, else the next behind it. At most one step
- * more than there were tries, since a backend is in a pool once. */
-static struct strategy_member *choose(const struct strategy_pool *pool,
-                                      const struct routing_pick_input *input,
-                                      const struct routing_attempts *attempts)
+/* Takes a claim on a member, unless that is full. */
+static bool reserve(const struct strategy_pool *pool, uint32_t member)
 {
-    if (pool->len == 0) {
-        return NULL;
+    _Atomic uint32_t *count = &pool->board->claims[pool->members[member].slot].count;
+    if (pool->limits == NULL || pool->limits[member] == 0) {
+        atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
+        return true;
     }
+    uint32_t claims = atomic_load(count);
+    while (claims <= pool->limits[member]) { /* one of the claims is the model's */
+        if (atomic_compare_exchange_weak(count, &claims, claims + 1)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Where no member has a limit: the strategy's choice, else the next behind it that was not tried. At most one
+ * step more than there were tries, since a backend is in a pool once. */
+static int search_unlimited(const struct strategy_pool *pool, const struct routing_pick_input *input,
+                            const struct routing_attempts *attempts, uint32_t *member)
+{
     uint32_t i = pool->strategy->pick(pool, input, attempts);
     for (uint32_t steps = 0; steps <= attempts->count && steps < pool->len; steps++) {
         if (!strategy_tried(attempts, pool->members[i].backend)) {
-            return &pool->members[i];
+            *member = i;
+            return reserve(pool, i) ? 0 : ERR_LIMIT;
         }
         i = i + 1 == pool->len ? 0 : i + 1;
     }
-    return NULL;
+    return ERR_UNAVAILABLE;
+}
+
+/* Where some have: the strategy is asked a few times, so that those that have room keep the proportions that
+ * it gives them; then every member is looked at once. */
+static int search_limited(const struct strategy_pool *pool, const struct routing_pick_input *input,
+                          const struct routing_attempts *attempts, uint32_t *member)
+{
+    uint32_t i = 0;
+    int rc = ERR_UNAVAILABLE;
+    for (unsigned draw = 0; draw < DRAWS; draw++) {
+        i = pool->strategy->pick(pool, input, attempts);
+        if (!strategy_tried(attempts, pool->members[i].backend) && reserve(pool, i)) {
+            *member = i;
+            return 0;
+        }
+    }
+    for (uint32_t seen = 0; seen < pool->len; seen++) {
+        if (!strategy_tried(attempts, pool->members[i].backend)) {
+            if (reserve(pool, i)) {
+                *member = i;
+                return 0;
+            }
+            rc = ERR_LIMIT;
+        }
+        i = i + 1 == pool->len ? 0 : i + 1;
+    }
+    return rc;
+}
+
+/* A claim on a member of the pool that was not tried. ERR_LIMIT: all of those are full. */
+static int search(const struct strategy_pool *pool, const struct routing_pick_input *input,
+                  const struct routing_attempts *attempts, uint32_t *member)
+{
+    if (pool->len == 0) {
+        return ERR_UNAVAILABLE;
+    }
+    return pool->limits == NULL ? search_unlimited(pool, input, attempts, member)
+                                : search_limited(pool, input, attempts, member);
 }
 
 static int claim(const struct view_group *group, const struct routing_pick_input *input,
                  struct routing_attempts *attempts, struct lease *lease)
 {
-    struct strategy_member *member = choose(&group->pools[VIEW_REGULAR], input, attempts);
-    if (member == NULL) {
-        member = choose(&group->pools[VIEW_BACKUP], input, attempts);
+    const struct strategy_pool *pool = &group->pools[VIEW_REGULAR];
+    uint32_t index = 0;
+    int rc = search(pool, input, attempts, &index);
+    if (rc == ERR_UNAVAILABLE) {
+        pool = &group->pools[VIEW_BACKUP];
+        rc = search(pool, input, attempts, &index);
     }
-    if (member == NULL) {
-        return ERR_UNAVAILABLE;
+    if (rc != 0) {
+        return rc;
     }
+    const struct strategy_member *member = &pool->members[index];
     struct backend *backend = member->backend;
-    const struct board *board = group->pools[VIEW_REGULAR].board;
-    atomic_fetch_add_explicit(&board->claims[member->slot].count, 1, memory_order_relaxed);
-    struct latency_lane *lane = board_lane(board, input->worker, member->slot);
+    struct latency_lane *lane = board_lane(pool->board, input->worker, member->slot);
     latency_picked(lane, input->now_us);
     latency_fly(lane, 1);
     attempts->tried[attempts->count++] = backend;
@@ -94,16 +150,22 @@ int routing_pick(const struct routing_view *view, const struct routing_pick_inpu
         attempts->decided = true;
     }
     lease->group = attempts->group;
-    if (claim(view->groups[attempts->group], input, attempts, lease) == 0) {
-        return 0;
+    attempts->full = attempts->group;
+    int own = claim(view->groups[attempts->group], input, attempts, lease);
+    if (own == 0 || (own == ERR_LIMIT && !view->fallback_when_full)) {
+        return own;
     }
     uint32_t other = other_group(view, attempts->group);
-    if (other == ROUTING_NONE || claim(view->groups[other], input, attempts, lease) != 0) {
-        return ERR_UNAVAILABLE;
+    int rc = other == ROUTING_NONE ? ERR_UNAVAILABLE : claim(view->groups[other], input, attempts, lease);
+    if (rc == 0) {
+        lease->group = other;
+        lease->spilled = true;
+    } else if (own == ERR_LIMIT) {
+        rc = ERR_LIMIT; /* it waits for its own group */
+    } else {
+        attempts->full = other;
     }
-    lease->group = other;
-    lease->spilled = true;
-    return 0;
+    return rc;
 }
 
 static struct latency_lane *lane_of(const struct lease *lease)

@@ -9,12 +9,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What the new specification says of a backend that stays. */
+struct backend_terms {
+    uint32_t limit;
+};
+
 struct group_change {
     uint32_t group; /* ROUTING_NONE: a new one */
     const char *name;
     enum config_balance balance;
-    struct model_group made;   /* of a new one */
-    struct backend **backends; /* of an old one: as it will be; owned until applied */
+    struct model_group made;     /* of a new one */
+    struct backend **backends;   /* of an old one: as it will be; owned until applied */
+    struct backend_terms *terms; /* of those that stay, at the same index; owned */
     uint32_t backends_len;
     uint32_t fresh_from; /* backends from here on are new */
 };
@@ -42,6 +48,7 @@ static void drop_group(struct group_change *change)
         backend_put(change->backends[i]); /* nobody has seen it */
     }
     free((void *)change->backends);
+    free(change->terms);
     if (change->group == ROUTING_NONE) {
         model_group_clear(&change->made);
     }
@@ -61,12 +68,14 @@ static int prepare_old(struct routing *routing, struct group_change *change,
 {
     const struct model_group *group = &routing->groups[change->group];
     change->backends = calloc(spec->backends_len + 1, sizeof(struct backend *));
-    if (change->backends == NULL) {
+    change->terms = calloc(spec->backends_len + 1, sizeof(*change->terms));
+    if (change->backends == NULL || change->terms == NULL) {
         return err_set(err, ERR_NOMEM, "out of memory for group \"%s\"", spec->name);
     }
     for (size_t i = 0; i < spec->backends_len; i++) {
         struct backend *same = find_same(group, &spec->backends[i]);
         if (same != NULL) {
+            change->terms[change->backends_len] = (struct backend_terms){.limit = spec->backends[i].limit};
             change->backends[change->backends_len++] = same;
         }
     }
@@ -163,6 +172,11 @@ static void apply_old(struct routing *routing, struct group_change *change, stru
     group->backends = change->backends;
     group->backends_len = change->backends_len;
     group->balance = change->balance;
+    for (uint32_t i = 0; i < change->fresh_from; i++) {
+        group->backends[i]->limit = change->terms[i].limit;
+    }
+    free(change->terms);
+    change->terms = NULL;
     change->backends = NULL;
     routing_touch_group(routing, change->group);
 }

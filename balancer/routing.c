@@ -133,6 +133,7 @@ int routing_create(const struct routing_spec *spec, struct routing **out, struct
     routing->prefix_ipv4 = spec->prefix_ipv4;
     routing->prefix_ipv6 = spec->prefix_ipv6;
     routing->fallback = spec->fallback;
+    routing->fallback_when_full = spec->fallback_when_full;
     routing->workers = spec->workers;
     routing->retire = spec->retire;
     routing->retire_context = spec->retire_context;
@@ -315,6 +316,25 @@ void routing_set_weight(struct routing *routing, struct backend *backend, uint32
         backend->weight = weight;
         routing_touch_group(routing, backend->group);
     }
+}
+
+static void set_limit(struct routing *routing, struct backend *backend, uint32_t *which, uint32_t limit)
+{
+    uint32_t was = backend_limit_effective(backend);
+    *which = limit;
+    if (was != backend_limit_effective(backend)) {
+        routing_touch_group(routing, backend->group);
+    }
+}
+
+void routing_set_limit(struct routing *routing, struct backend *backend, uint32_t limit)
+{
+    set_limit(routing, backend, &backend->limit, limit);
+}
+
+void routing_set_agent_limit(struct routing *routing, struct backend *backend, uint32_t limit)
+{
+    set_limit(routing, backend, &backend->agent_limit, limit);
 }
 
 void routing_set_agent(struct routing *routing, struct backend *backend, enum backend_admin admin,

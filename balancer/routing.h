@@ -47,6 +47,7 @@ struct routing_backend_spec {
     const char *name;
     struct addr address;
     uint32_t weight;
+    uint32_t limit; /* connections at a time; 0: no limit */
     bool backup;
 };
 
@@ -63,6 +64,7 @@ struct routing_spec {
     unsigned prefix_ipv4, prefix_ipv6;
     const char *salt;
     bool fallback;
+    bool fallback_when_full; /* a group whose backends are all full counts as one that cannot serve */
     unsigned workers;
     const struct routing_group_spec *groups; /* the first is active until told otherwise */
     size_t groups_len;
@@ -116,6 +118,11 @@ void routing_set_weight(struct routing *routing, struct backend *backend, uint32
 void routing_set_agent(struct routing *routing, struct backend *backend, enum backend_admin admin,
                        uint32_t percent);
 
+/* How many connections a backend may have at a time; 0: no limit. Of the operator's and the agent's the lower
+ * one counts. */
+void routing_set_limit(struct routing *routing, struct backend *backend, uint32_t limit);
+void routing_set_agent_limit(struct routing *routing, struct backend *backend, uint32_t limit);
+
 /* Builds the view and puts it in force for the next pick on any worker. ERR_NOMEM: the old view stays, call
  * again. */
 MUST_CHECK int routing_publish(struct routing *routing, struct err_text *err);
@@ -127,7 +134,8 @@ MUST_CHECK int routing_publish(struct routing *routing, struct err_text *err);
  * active group nor the target may be among them. ERR_NOMEM, ERR_LIMIT (no room), ERR_RANGE, ERR_INVALID,
  * ERR_EXISTS. apply changes the model and publishes; it fails only without memory (ERR_NOMEM: the next
  * routing_publish makes up for it) and ends the change in either case. Backends that left are freed with
- * their last connection. New ones are UNKNOWN and READY. Weights of those that stay do not change.
+ * their last connection. New ones are UNKNOWN and READY. Weights of those that stay do not change, limits
+ * do.
  */
 struct routing_change;
 MUST_CHECK int routing_change_prepare(struct routing *routing, const struct routing_group_spec *groups,
@@ -146,6 +154,9 @@ enum backend_admin backend_admin(const struct backend *backend);
 uint32_t backend_weight(const struct backend *backend);
 enum backend_admin backend_agent_admin(const struct backend *backend);
 uint32_t backend_agent_percent(const struct backend *backend);
+/* As the operator set it, and what counts (the agent's word included); 0: no limit. */
+uint32_t backend_limit(const struct backend *backend);
+uint32_t backend_limit_effective(const struct backend *backend);
 bool backend_is_backup(const struct backend *backend);
 uint64_t backend_open(const struct backend *backend);
 /* Sums the counters of all workers into out (cleared first). */
@@ -163,6 +174,7 @@ const struct routing_view *routing_view(const struct routing *routing);
  * pick of the same connection: it remembers the group decided on and the backends that failed. */
 struct routing_attempts {
     uint32_t group; /* decided by the first pick; set by routing_pick */
+    uint32_t full;  /* after ERR_LIMIT: the group that has no room */
     uint8_t count;  /* picks made */
     bool decided;
     const struct backend *tried[ROUTING_ATTEMPTS_MAX]; /* only compared, never followed */
@@ -190,8 +202,11 @@ struct lease {
  * that was not tried; its backups when none of the others is left (down, or tried by this connection); when
  * none at all is left and fallback is set and a migration runs, one of the other group (lease->spilled). A
  * decision for a group that is neither active nor target any more is made anew. Every call that returns 0
- * counts as an attempt. Returns 0 with *lease filled, or ERR_UNAVAILABLE. Never allocates, locks or loops
- * without bound.
+ * counts as an attempt. A backend has never more leases than its limit, over all workers; one that is full is
+ * passed over, yet it is usable: while there are such, neither backups nor (unless fallback_when_full is set)
+ * the other group step in. Returns 0 with *lease filled; ERR_LIMIT: those left are all full,
+ * attempts->full says in which group; ERR_UNAVAILABLE: none is left. Never allocates, locks or loops without
+ * bound.
  */
 MUST_CHECK int routing_pick(const struct routing_view *view, const struct routing_pick_input *input,
                             struct routing_attempts *attempts, struct lease *lease);

@@ -12,7 +12,7 @@
 
 #define POINTS_PER_BACKEND 256u        /* at most on average, at least half of it */
 #define POINTS_MAX (UINT64_C(1) << 17) /* of a ring, about */
-#define STEPS_MAX 64u                  /* looked at when members were tried before */
+#define STEPS_MAX 64u                  /* looked at when members were tried before or are full */
 
 struct ring_point {
     uint32_t at;
@@ -132,9 +132,10 @@ static uint32_t pick_on_ring(const struct strategy_pool *pool, const struct rout
         i++;
     }
     i = i < plan->len ? i : 0;
-    /* Further along the ring for a retry, so that the clients of a failed member spread over the others. */
-    for (unsigned step = 0; step < STEPS_MAX && attempts->count > 0; step++) {
-        if (!strategy_tried(attempts, pool->members[plan->point[i].member].backend)) {
+    /* Further along the ring for a retry and past a full member, so that its clients spread over the others
+     * (bounded loads: Mirrokni, Thorup, Zadimoghaddam 2018). */
+    for (unsigned step = 0; step < STEPS_MAX && (attempts->count > 0 || pool->limits != NULL); step++) {
+        if (!strategy_barred(pool, plan->point[i].member, attempts)) {
             break;
         }
         i = i + 1 < plan->len ? i + 1 : 0;

@@ -2,7 +2,8 @@
  * The contract between a view and the strategies, one file each. A pool is what a strategy chooses from: the
  * usable backends of one group and one kind (regular or backup), immutable once built.
  *
- *     view group ──owns──▶ pool ──owns──▶ members, plan      pool ──borrows──▶ cursor (of the group), board
+ *     view group ──owns──▶ pool ──owns──▶ members, limits, plan      pool ──borrows──▶ cursor (of the group),
+ * board
  *
  * build runs on the control thread when the members change; pick on any worker, without locks or allocation.
  */
@@ -28,6 +29,7 @@ struct strategy_pool {
     const struct board *board;
     struct strategy_cursor *cursor;
     struct strategy_member *members;
+    uint32_t *limits; /* owned; connections by member, 0: no limit. NULL: none of them has one */
     uint32_t len;
     void *plan; /* owned; whatever the strategy prepared, one block for free() */
     /* For strategies that hash the client. */
@@ -40,7 +42,8 @@ struct strategy_pool {
 struct strategy {
     /* Prepares pool->plan from the members; len is at least 1. NULL: nothing to prepare. 0 or ERR_NOMEM. */
     int (*build)(struct strategy_pool *pool);
-    /* The index of a member. One that was tried already may be returned: the caller looks on from there. */
+    /* The index of a member. One that was tried already, or is full, may be returned: the caller looks on
+     * from there. */
     uint32_t (*pick)(const struct strategy_pool *pool, const struct routing_pick_input *input,
                      const struct routing_attempts *attempts);
 };
@@ -64,6 +67,23 @@ static inline bool strategy_tried(const struct routing_attempts *attempts, const
         }
     }
     return false;
+}
+
+/* The member has as many connections as it may. Sequentially consistent, see queue.c. */
+static inline bool strategy_full(const struct strategy_pool *pool, uint32_t member)
+{
+    if (pool->limits == NULL || pool->limits[member] == 0) {
+        return false;
+    }
+    const struct board_claim *claim = &pool->board->claims[pool->members[member].slot];
+    return atomic_load(&claim->count) > pool->limits[member]; /* one of the claims is the model's */
+}
+
+/* Of no use to this connection now. */
+static inline bool strategy_barred(const struct strategy_pool *pool, uint32_t member,
+                                   const struct routing_attempts *attempts)
+{
+    return strategy_tried(attempts, pool->members[member].backend) || strategy_full(pool, member);
 }
 
 #endif

@@ -44,7 +44,8 @@ static bool find_fewest(const struct strategy_pool *pool, const struct routing_a
         uint64_t claims = atomic_load_explicit(&board[member->slot].count, memory_order_relaxed);
         uint64_t weight = member->weight;
         /* claims / weight < best_claims / best_weight, without dividing */
-        if (claims * best_weight >= best_claims * weight || strategy_tried(attempts, member->backend)) {
+        if (claims * best_weight >= best_claims * weight || strategy_tried(attempts, member->backend) ||
+            (pool->limits != NULL && strategy_full(pool, (uint32_t)(member - pool->members)))) {
             continue;
         }
         best->index = (uint32_t)(member - pool->members);

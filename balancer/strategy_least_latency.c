@@ -91,7 +91,7 @@ static uint32_t pick_of_all(const struct strategy_pool *pool, const struct routi
     uint32_t best = i;
     float best_cost = -1.0f;
     for (uint32_t seen = 0; seen < pool->len; seen++) {
-        if (!strategy_tried(attempts, pool->members[i].backend)) {
+        if (!strategy_barred(pool, i, attempts)) {
             float cost = member_cost(pool, i, input->now_us);
             if (best_cost < 0.0f || cost < best_cost) {
                 best = i;
@@ -112,10 +112,10 @@ static uint32_t pick_of_two(const struct strategy_pool *pool, const struct routi
         b = a + 1 + random_below(input->random, pool->len - 1);
         b = b >= pool->len ? b - pool->len : b;
     }
-    if (strategy_tried(attempts, pool->members[a].backend)) {
+    if (strategy_barred(pool, a, attempts)) {
         return b;
     }
-    if (strategy_tried(attempts, pool->members[b].backend)) {
+    if (strategy_barred(pool, b, attempts)) {
         return a;
     }
     return member_cost(pool, b, input->now_us) < member_cost(pool, a, input->now_us) ? b : a;

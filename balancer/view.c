@@ -31,6 +31,7 @@ void view_group_put(struct view_group *group)
     }
     for (unsigned kind = 0; kind < VIEW_KINDS; kind++) {
         free(group->pools[kind].members);
+        free(group->pools[kind].limits);
         free(group->pools[kind].plan);
     }
     free(group);
@@ -51,6 +52,26 @@ void view_destroy(void *view_ptr)
     }
     view_split_put(view->split);
     free(view);
+}
+
+/* What members may have at most; nothing where none has a limit, so that a pick then looks at none. */
+static int build_limits(struct strategy_pool *pool)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < pool->len; i++) {
+        any |= backend_limit_effective(pool->members[i].backend) > 0;
+    }
+    if (!any) {
+        return 0;
+    }
+    pool->limits = calloc(pool->len, sizeof(*pool->limits));
+    if (pool->limits == NULL) {
+        return ERR_NOMEM;
+    }
+    for (uint32_t i = 0; i < pool->len; i++) {
+        pool->limits[i] = backend_limit_effective(pool->members[i].backend);
+    }
+    return 0;
 }
 
 static int build_pool(const struct routing *routing, const struct model_group *group, enum view_kind kind,
@@ -87,7 +108,8 @@ static int build_pool(const struct routing *routing, const struct model_group *g
                                          .weight = (uint16_t)backend_weight_effective(backend)};
         }
     }
-    return pool->strategy->build != NULL ? pool->strategy->build(pool) : 0;
+    int rc = build_limits(pool);
+    return rc == 0 && pool->strategy->build != NULL ? pool->strategy->build(pool) : rc;
 }
 
 static int build_group(const struct routing *routing, struct model_group *group)
@@ -144,6 +166,7 @@ static struct routing_view *build_view(struct routing *routing)
     view->split->count++;
     view->assign = routing->assign;
     view->fallback = routing->fallback;
+    view->fallback_when_full = routing->fallback_when_full;
     view->share_key = routing->share_key;
     view->prefix_ipv4 = routing->prefix_ipv4;
     view->prefix_ipv6 = routing->prefix_ipv6;

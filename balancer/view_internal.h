@@ -33,7 +33,7 @@ struct view_split {
 struct routing_view {
     struct view_split *split;
     enum config_assign assign;
-    bool fallback;
+    bool fallback, fallback_when_full;
     struct siphash_key share_key;
     unsigned prefix_ipv4, prefix_ipv6;
     uint32_t groups_len;
@@ -56,7 +56,7 @@ struct routing {
     enum config_assign assign;
     unsigned prefix_ipv4, prefix_ipv6;
     struct siphash_key share_key, ring_key;
-    bool fallback;
+    bool fallback, fallback_when_full;
     unsigned workers;
     void (*retire)(void *context, void *ptr, void (*destroy)(void *ptr));
     void *retire_context;

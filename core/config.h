@@ -89,6 +89,7 @@ struct config_backend {
     char *name;    /* default: the address text */
     char *address; /* as written: IPv4, [IPv6], host:port, unix:path (relative paths already made absolute) */
     uint32_t weight;
+    uint32_t max_connections; /* 0: as its group has it */
     bool backup;
     unsigned line; /* where it stands in the file */
 };
@@ -159,7 +160,8 @@ struct config_group {
     enum config_send_proxy send_proxy;
     char **send_proxy_tlvs; /* words */
     size_t send_proxy_tlvs_len;
-    char *source; /* "client" or an IP address; NULL: the system chooses */
+    char *source;             /* "client" or an IP address; NULL: the system chooses */
+    uint32_t max_connections; /* of each of its backends; 0: no limit */
     struct config_health health;
     struct config_backend *backends;
     size_t backends_len;
@@ -289,6 +291,7 @@ struct config_service {
     uint32_t retries; /* connect attempts after the first */
     uint32_t connection_log_bp; /* of the connections that ended, so many have a line in the log */
     bool fallback;              /* during a migration: a group that cannot serve hands over to the other */
+    bool fallback_when_full;    /* so does one whose backends are all full */
     struct {
         uint64_t connect_us, idle_us, half_close_us;
     } timeouts;

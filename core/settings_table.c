@@ -273,6 +273,12 @@ static const struct setting list[] = {
      AT(struct config_service, fallback),
      .fallback = "true",
      .text = "During a migration a group that cannot serve a connection hands it over to the other group."},
+    {.path = "services.fallback_when_full",
+     .type = SETTINGS_BOOL,
+     AT(struct config_service, fallback_when_full),
+     .fallback = "false",
+     .text = "So does a group whose backends are all full (`max_connections`), instead of letting clients "
+             "wait."},
     {.path = "services.timeouts", .type = SETTINGS_SECTION, .text = "Deadlines of a connection."},
     {.path = "services.timeouts.connect",
      .type = SETTINGS_DURATION,
@@ -348,6 +354,7 @@ static const struct setting list[] = {
          "Where connections to the backends come from: an IP address of this machine, which checks use too, "
          "or `client`, each client's own (transparent; needs CAP_NET_RAW, and the backends' answers must be "
          "routed through this machine)."},
+#include "core/settings_table_capacity.h"
 #include "core/settings_table_health.h"
     {.path = "services.groups.backends",
      .type = SETTINGS_LIST,
@@ -377,6 +384,12 @@ static const struct setting list[] = {
      RANGE(0, 65535),
      .fallback = "1",
      .text = "Its part in relation to the other backends of the group. 0: no new connections."},
+    {.path = "services.groups.backends.max_connections",
+     .type = SETTINGS_COUNT,
+     AT(struct config_backend, max_connections),
+     RANGE(0, UINT32_MAX),
+     .fallback = "0",
+     .text = "Connections it may have at a time. 0: as its group says."},
     {.path = "services.groups.backends.backup",
      .type = SETTINGS_BOOL,
      AT(struct config_backend, backup),

@@ -31,6 +31,8 @@
     X(FIRST_BYTE, "first-byte", "no byte from the client in time")                                           \
     X(PROXY_HEADER, "proxy-header", "no valid PROXY header in time, or from somebody who may not send one")  \
     X(NO_BACKEND, "no-backend", "no backend was usable")                                                     \
+    X(QUEUE_FULL, "queue-full", "every backend had as many connections as it may, and so had the queue")     \
+    X(QUEUE_TIMEOUT, "queue-timeout", "no backend had room in time")                                         \
     X(SHUTDOWN, "shutdown", "closed because the program stops")                                              \
     X(INTERNAL, "internal", "memory or descriptors ran out, or an own fault")
 

@@ -40,6 +40,7 @@ static int create_routing(struct app *app, struct app_service *service, struct e
                                       .prefix_ipv6 = config->client_prefix.ipv6,
                                       .salt = config->salt,
                                       .fallback = config->fallback,
+                                      .fallback_when_full = config->fallback_when_full,
                                       .workers = worker_pool_count(app->pool),
                                       .groups = groups,
                                       .groups_len = config->groups_len,

@@ -72,8 +72,21 @@ static char *backend_title(const struct config_backend *config, const struct add
     return asprintf(&name, "%s@%s", config->name, text) < 0 ? NULL : name;
 }
 
-static int group_add(struct targets_group *group, const struct config_backend *config,
-                     const struct addr *found, size_t n)
+/* What the file says of a backend, where it says nothing what it says of its group. */
+static struct routing_backend_spec spec_of(const struct config_group *group,
+                                           const struct config_backend *config, char *name,
+                                           const struct addr *address)
+{
+    return (struct routing_backend_spec){.name = name,
+                                         .address = *address,
+                                         .weight = config->weight,
+                                         .limit = config->max_connections > 0 ? config->max_connections
+                                                                              : group->max_connections,
+                                         .backup = config->backup};
+}
+
+static int group_add(struct targets_group *group, const struct config_group *group_config,
+                     const struct config_backend *config, const struct addr *found, size_t n)
 {
     if (n == 0) {
         return 0;
@@ -88,8 +101,7 @@ static int group_add(struct targets_group *group, const struct config_backend *c
         if (name == NULL) {
             return ERR_NOMEM;
         }
-        list[group->backends_len++] = (struct routing_backend_spec){
-            .name = name, .address = found[i], .weight = config->weight, .backup = config->backup};
+        list[group->backends_len++] = spec_of(group_config, config, name, &found[i]);
     }
     return 0;
 }
@@ -125,7 +137,7 @@ static int resolve_backend(const struct config_service *service_config, const st
                 service_config->name, config->name, backend->address);
         }
     }
-    return group_add(group, backend, found, n);
+    return group_add(group, config, backend, found, n);
 }
 
 static int resolve_service(const struct config_service *config, struct targets_service *service,

@@ -131,10 +131,13 @@ static bool pick(struct conn *conn, uint64_t now_us)
                                              .now_us = now_us,
                                              .random = worker_random(home->shared->worker)};
     bool again = attempt->outcome >= 0;
-    if ((again && attempt->retries_left == 0) ||
-        routing_pick(routing_view(home->service->routing), &input, &attempt->attempts, &conn->lease) != 0) {
+    int rc = ERR_UNAVAILABLE;
+    if (!again || attempt->retries_left > 0) {
+        rc = routing_pick(routing_view(home->service->routing), &input, &attempt->attempts, &conn->lease);
+    }
+    if (rc != 0) {
         conn->lease.backend = NULL;
-        close_now(conn, reason_of(attempt->outcome), now_us);
+        close_now(conn, rc == ERR_LIMIT ? STATS_CLOSE_QUEUE_FULL : reason_of(attempt->outcome), now_us);
         return false;
     }
     if (again) {

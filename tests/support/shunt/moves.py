@@ -9,7 +9,7 @@ HELD = steps(("25%", "1h"), ("50%", "1h"), ("100%", "1h"), drain="60s")
 TIMED = steps(*[(share, "300ms") for share in ("1%", "25%", "50%", "75%", "100%")], drain="60s")
 # Reasons for a close that are not the doing of a client or a server.
 OURS = ("drained", "killed", "backend-reset", "connect-refused", "connect-timeout", "no-backend", "idle", "limit",
-        "internal")
+        "queue-full", "queue-timeout", "internal")
 
 
 def rises(counter, n, what):

@@ -31,6 +31,7 @@ struct routing *support_routing(const struct support_options *options)
                                 .prefix_ipv6 = 64,
                                 .salt = options->salt != NULL ? options->salt : "salt",
                                 .fallback = options->fallback,
+                                .fallback_when_full = options->fallback_when_full,
                                 .workers = options->workers > 0 ? options->workers : 1,
                                 .groups = groups,
                                 .groups_len = groups_len,

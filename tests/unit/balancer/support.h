@@ -18,7 +18,7 @@
 struct support_options {
     enum config_balance balance;
     enum config_assign assign;
-    bool fallback;
+    bool fallback, fallback_when_full;
     unsigned workers;                    /* 0: 1 */
     size_t backends[SUPPORT_GROUPS_MAX]; /* named b0, b1 … in groups old, new, spare; all 0: no such group */
     size_t groups;                       /* 0: 1 */
