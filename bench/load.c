@@ -1,8 +1,8 @@
 /*
  * bench_load: the load generator of the benchmark and of the larger end-to-end tests. This file reads the
  * command line and hands over to a mode: a server (echo, sink, source, stream) or a client (rt, idle,
- * connect, upload, download, stream). It dies with its parent and at a deadline, so that nothing is left
- * behind.
+ * connect, upload, download, stream, and some with TLS). It dies with its parent and at a deadline, so that
+ * nothing is left behind.
  */
 #include "bench/load.h"
 
@@ -18,8 +18,10 @@
 
 static const char USAGE[] =
     "usage: bench_load server echo|sink|source|stream [--listen ADDRESS] [--size N] [--tag C]\n"
-    "       bench_load client rt|idle|connect|upload|download|stream --connect ADDRESS [--size N]\n"
-    "                  [--connections N] [--operations N] [--seconds S] [--bytes N] [--seed N] [--uneven] "
+    "       bench_load client "
+    "rt|idle|connect|upload|download|stream|tls-rt|tls-idle|tls-connect|tls-download\n"
+    "                  --connect ADDRESS [--size N] [--resume] [--connections N] [--operations N] [--seconds "
+    "S] [--bytes N] [--seed N] [--uneven] "
     "[--now]\n"
     "both:  [--deadline S] ends the program after S seconds (default 600)\n"
     "A client connects, prints \"ready\", waits for a line (\"go\") on standard input, works until its end "
@@ -34,8 +36,10 @@ struct client_mode {
 };
 
 static const struct client_mode CLIENT_MODES[] = {
-    {"rt", load_client_round_trips}, {"idle", load_client_idle},     {"connect", load_client_connect},
-    {"upload", load_client_bulk},    {"download", load_client_bulk}, {"stream", load_client_stream},
+    {"rt", load_client_round_trips},   {"idle", load_client_idle},     {"connect", load_client_connect},
+    {"upload", load_client_bulk},      {"download", load_client_bulk}, {"stream", load_client_stream},
+    {"tls-rt", load_client_tls},       {"tls-idle", load_client_tls},  {"tls-connect", load_client_tls},
+    {"tls-download", load_client_tls},
 };
 
 static const char *const SERVER_MODES[] = {"echo", "sink", "source", "stream"};
@@ -71,6 +75,7 @@ static void options_read(int argc, char **argv, struct load_options *options, un
         {"tag", required_argument, NULL, 't'},
         {"now", no_argument, NULL, 'n'},
         {"uneven", no_argument, NULL, 'u'},
+        {"resume", no_argument, NULL, 'R'},
         {"deadline", required_argument, NULL, 'D'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
@@ -107,6 +112,9 @@ static void options_read(int argc, char **argv, struct load_options *options, un
             break;
         case 'u':
             options->uneven = true;
+            break;
+        case 'R':
+            options->resume = true;
             break;
         case 'D':
             *deadline_s = (unsigned)number(optarg);

@@ -38,6 +38,7 @@ struct load_options {
     char tag;                 /* server: the byte that replies are made of */
     bool start_at_once;       /* client: do not wait for "go" */
     bool uneven;              /* stream: pieces of random size */
+    bool resume;              /* tls-connect: offers the last session */
 };
 
 /* Why operations failed. */
@@ -105,6 +106,7 @@ int load_client_idle(const struct load_options *options);
 int load_client_connect(const struct load_options *options);
 int load_client_bulk(const struct load_options *options);
 int load_client_stream(const struct load_options *options);
+int load_client_tls(const struct load_options *options);
 
 /* The server's side of a stream on one accepted, non-blocking connection: until it ends. */
 struct load_stream;

@@ -4,6 +4,7 @@ import pathlib
 import shutil
 import socket
 import string
+import subprocess
 
 from .process import Failure, Process, connects, free_port, version_of, wait_until
 
@@ -15,14 +16,26 @@ def fill(template, path, **words):
     return path
 
 
+def certificate(folder):
+    """(certificate, key, both in one file): ECDSA on P-256, what most would choose today."""
+    paths = folder / "cert.pem", folder / "key.pem", folder / "both.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-keyout", paths[1], "-out", paths[0], "-days", "2", "-subj", "/CN=bench"], check=True,
+                   capture_output=True)
+    paths[2].write_text(paths[0].read_text() + paths[1].read_text())
+    return paths
+
+
 class Contender:
-    """name: in tables. bulk: settings for large transfers. defaults: as a user gets it, where that differs."""
+    """name: in tables. bulk: settings for large transfers. defaults: as a user gets it, where that differs. tls: clients
+    speak TLS to it, with the certificate that certificate() makes."""
 
     name = ""
-    bulk_only = False
+    bulk_only = tls_only = False
+    can_tls = True
 
-    def __init__(self, bulk=False, defaults=False, health=False):
-        self.bulk, self.defaults, self.health = bulk, defaults, health
+    def __init__(self, bulk=False, defaults=False, health=False, tls=False):
+        self.bulk, self.defaults, self.health, self.tls = bulk, defaults, health, tls
         self.process = None
 
     def start(self, backend, folder):
@@ -41,6 +54,7 @@ class Contender:
 
 class Floor(Contender):
     name = "floor"
+    can_tls = False
 
     def start(self, backend, folder):
         return backend
@@ -53,7 +67,8 @@ class Haproxy(Contender):
     def start(self, backend, folder):
         port = free_port()
         config = fill("haproxy.cfg.in", folder / "haproxy.cfg", port=port, backend=backend, pipe_size=self.pipe_size,
-                      splice="option splice-request\n    option splice-response" if self.bulk else "")
+                      splice="option splice-request\n    option splice-response" if self.bulk else "",
+                      ssl=f"ssl crt {certificate(folder)[2]}" if self.tls else "")
         return self.launch(["haproxy", "-f", config, "-db"], folder, port)
 
     @staticmethod
@@ -75,7 +90,9 @@ class Nginx(Contender):
     def start(self, backend, folder):
         port = free_port()
         config = fill("nginx.conf.in", folder / "nginx.conf", port=port, backend=backend, folder=folder,
-                      buffer="64k" if self.bulk else "16k")
+                      buffer="64k" if self.bulk else "16k", ssl="ssl" if self.tls else "",
+                      certificate="ssl_certificate {}; ssl_certificate_key {}; ssl_protocols TLSv1.2 TLSv1.3; "
+                                  "ssl_session_cache shared:s:10m;".format(*certificate(folder)) if self.tls else "")
         return self.launch(["nginx", "-p", folder, "-e", "stderr", "-c", config], folder, port)
 
     @staticmethod
@@ -83,8 +100,27 @@ class Nginx(Contender):
         return version_of("nginx", "-v")
 
 
+class Hitch(Contender):
+    """Nothing but TLS, with one worker; ours may be compared with it there."""
+
+    name = "hitch"
+    tls_only = True
+
+    def start(self, backend, folder):
+        port = free_port()
+        folder.chmod(0o755)  # it gives up being root
+        return self.launch(["hitch", f"--backend=[127.0.0.1]:{backend}", f"--frontend=[127.0.0.1]:{port}",
+                            "--workers=1", "--quiet", "--user=_hitch", "--group=_hitch",
+                            certificate(folder)[2]], folder, port)
+
+    @staticmethod
+    def version():
+        return version_of("hitch", "--version")
+
+
 class Pen(Contender):
     name = "pen"
+    can_tls = False
 
     def start(self, backend, folder):
         port = free_port()
@@ -103,7 +139,9 @@ class Shunt(Contender):
     def start(self, backend, folder):
         health = 'health = { type = "tcp"; interval = "2s"; timeout = "1s"; };' if self.health else ""
         config = fill("shunt.conf.in", folder / "shunt.conf", folder=folder, backend=backend, health=health,
-                      workers="" if self.defaults else "workers = 1;")
+                      workers="" if self.defaults else "workers = 1;",
+                      tls='tls = {{ certificates = ( {{ certificate = "{}"; key = "{}"; }} ); }};'.format(
+                          *certificate(folder)) if self.tls else "")
         self.process = Process([self.program(), "-c", config], folder)
         path = str(folder / "admin.sock")
         wait_until(lambda: pathlib.Path(path).exists(), "shuntd's admin socket", self.process)
@@ -130,4 +168,4 @@ class Shunt(Contender):
         return version_of(str(cls.program()), "--version") if cls.program().exists() else None
 
 
-ALL = (Floor, Haproxy, HaproxyPipes, Nginx, Pen, Shunt)
+ALL = (Floor, Haproxy, HaproxyPipes, Nginx, Hitch, Pen, Shunt)

@@ -8,7 +8,7 @@ import time
 from .contenders import ALL as CONTENDERS
 from .process import cpu_count
 
-PEERS = ("haproxy", "nginx")
+PEERS = ("haproxy", "nginx", "hitch")
 MARK_BEGIN = "<!-- bench: begin -->"
 MARK_END = "<!-- bench: end -->"
 

@@ -58,10 +58,11 @@ class Work:
         self.name, self.title, self.unit, self.targets = name, title, unit, targets
         self.peers, self.floor = peers, floor
 
-    bulk = False
+    bulk = tls = False
 
     def wants(self, kind):
-        if kind.bulk_only and not self.bulk:
+        if (kind.bulk_only and (not self.bulk or self.tls)) or (self.tls and not kind.can_tls) or \
+                (kind.tls_only and not self.tls):
             return False
         return kind is Shunt or (kind is Floor and self.floor) or (kind is not Floor and self.peers)
 
@@ -78,9 +79,10 @@ class CpuWork(Work):
     def __init__(self, *words, mode, server, options, size=128, bulk=False, **more):
         super().__init__(*words, **more)
         self.mode, self.server, self.options, self.size, self.bulk = mode, server, options, size, bulk
+        self.tls = mode.startswith("tls-")
 
     def contender(self, kind):
-        return kind(bulk=self.bulk)
+        return kind(bulk=self.bulk, tls=self.tls)
 
     def units(self, report):
         """How many units were done, and what turns nanoseconds into the unit of the table."""
@@ -101,6 +103,8 @@ class CpuWork(Work):
             client.say("go")
             report = report_of(client)
             cpu = measured.cpu_ns() - before
+        if "--resume" in self.options(bench.quick) and set(report["tags"]) != {"r"}:
+            raise Failure(f"not every session was resumed: {report['tags']}")
         if contender.process is None:
             cpu += report["cpu_ns"]
         count, scale = self.units(report)
@@ -128,14 +132,22 @@ class MemoryWork(Work):
 
     WARM = 100
 
+    def __init__(self, *words, tls=False, **more):
+        super().__init__(*words, **more)
+        self.tls = tls
+
+    def contender(self, kind):
+        return kind(tls=self.tls)
+
     def measure(self, bench, kind):
         contender = self.contender(kind)
-        count = 2000 if bench.quick else 8000
+        count = 2000 if bench.quick or self.tls else 8000
+        mode = "tls-idle" if self.tls else "idle"
         with bench.setup(contender, "echo", 128) as (_, port, folder), contextlib.ExitStack() as stack:
-            warm = bench.client(stack, folder, "idle", port, "--connections", self.WARM)
+            warm = bench.client(stack, folder, mode, port, "--connections", self.WARM)
             report_of(warm)
             before = contender.process.memory_bytes()
-            idle = bench.client(stack, folder, "idle", port, "--connections", count)
+            idle = bench.client(stack, folder, mode, port, "--connections", count)
             report = report_of(idle)
             after = contender.process.memory_bytes()
         return {"value": (after - before) / count, "report": report, "connections": count}
@@ -194,6 +206,11 @@ def bulk(mode, server):
             "options": lambda quick: ["--connections", 4, "--bytes", GIB // 2 if quick else 2 * GIB]}
 
 
+def tls_connects(*more):
+    return {"mode": "tls-connect", "server": "echo", "floor": False,
+            "options": lambda quick: ["--connections", 16, "--operations", 500 if quick else 2000, *more]}
+
+
 ROUND_TRIP = "µs CPU a round trip"
 ALL = (
     CpuWork("rt64", "round trips of 128 B, 64 connections", ROUND_TRIP,
@@ -208,6 +225,16 @@ ALL = (
             **bulk("upload", "sink")),
     CpuWork("download", "download, 4 connections", "ms CPU a GiB", {"best peer": 0.55, "floor": 0.65},
             **bulk("download", "source")),
+    CpuWork("tls-rt64", "TLS in front: round trips of 128 B, 64 connections", ROUND_TRIP, {"best peer": 0.95},
+            **{**round_trips(64), "mode": "tls-rt", "floor": False}),
+    CpuWork("tls-rt16k", "TLS in front: round trips of 16 KiB, 64 connections", ROUND_TRIP, {},
+            **{**round_trips(64, 16384), "mode": "tls-rt", "floor": False}),
+    CpuWork("tls-full", "TLS in front: connect + full handshake + round trip", "µs CPU a connection", {},
+            **tls_connects()),
+    CpuWork("tls-resumed", "TLS in front: the same, resumed", "µs CPU a connection", {}, **tls_connects("--resume")),
+    CpuWork("tls-download", "TLS in front: download, 4 connections", "ms CPU a GiB", {"best peer": 0.95},
+            **{**bulk("tls-download", "source"), "floor": False}),
+    MemoryWork("tls-memory", "TLS in front: memory of an idle connection", "bytes", {}, floor=False, tls=True),
     LatencyWork("pingpong", "one connection, round trip p50, default settings", "µs", {"best peer": 0.45}),
     MemoryWork("memory", "memory of an idle connection", "bytes", {"limit": 700}, floor=False),
     IdleWork("idle", "idle daemon with health checks", "% of a core", {"limit": 1.0}, peers=False, floor=False),

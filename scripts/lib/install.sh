@@ -8,7 +8,7 @@ packages_build="gcc libc6-dev cmake ninja-build pkg-config libevent-dev libssl-d
 # Beyond the build: compilers and checkers, the sanitizers' run time, and the real programs that the tests
 # put behind Shunt.
 packages_test="libcmocka-dev clang clang-format clang-tidy llvm libclang-rt-14-dev python3 python3-pytest
-    nginx libnginx-mod-stream haproxy pen wrk redis-server redis-tools postgresql postgresql-contrib
+    nginx libnginx-mod-stream haproxy hitch pen wrk redis-server redis-tools postgresql postgresql-contrib
     mariadb-server mariadb-client slapd ldap-utils
     curl netcat-openbsd procps openssl iproute2 tmux scdoc prometheus python3-jsonschema"
 
