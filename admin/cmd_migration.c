@@ -20,10 +20,10 @@ static void write_hints(struct command_call *call, const struct migration_status
         fprintf(call->reply, "        see: shuntctl status %s\n", name);
         break;
     case MIGRATION_ROLLING_BACK:
-        fprintf(call->reply, "        follow: shuntctl wait %s\n", name);
+        fprintf(call->reply, "        follow: shuntctl watch %s\n", name);
         break;
     default:
-        fprintf(call->reply, "        follow: shuntctl wait %s      stop: shuntctl abort %s\n", name, name);
+        fprintf(call->reply, "        follow: shuntctl watch %s      stop: shuntctl abort %s\n", name, name);
         break;
     }
 }
@@ -80,6 +80,8 @@ int cmd_start(struct command_call *call, struct err_text *err)
     fprintf(call->reply, "%s started: ", status.id);
     if (status.phase == MIGRATION_RAMPING) {
         write_step(call->reply, &service->config->migration, &status);
+    } else if (status.phase == MIGRATION_PREFLIGHT) {
+        fprintf(call->reply, "preflight, %s", status.reason);
     } else {
         render_in_force(call->reply, &status);
     }

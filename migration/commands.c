@@ -233,8 +233,8 @@ static void read_times(const struct migration *m, uint64_t now_us, struct migrat
     if (s->phase == MIGRATION_RAMPING) {
         uint64_t hold = plan_hold_us(m->setup.plan, s->step);
 
-        if (!s->held && !s->detached && !machine_wants_samples(s, &m->setup.rules, m->samples) &&
-            !(served >= hold && judge_waits(m))) {
+        if (!s->held && !s->detached && !s->released &&
+            !machine_wants_samples(s, &m->setup.rules, m->samples) && !(served >= hold && judge_waits(m))) {
             uint64_t open_us = waits_open_us(m);
 
             out->step_left_us = served < hold ? hold - served : 0;
@@ -265,7 +265,7 @@ void migration_read(const struct migration *m, struct migration_status *out)
         .share_bp = s->share_bp,
         .routed_bp = machine_is_open(s) ? routing_share_bp(m->options.routing) : s->share_bp,
         .aim_live = aim_steers(m),
-        .step = s->step,
+        .step = s->phase == MIGRATION_PREFLIGHT ? 0 : s->step,
         .steps = plan_steps(m->setup.plan),
         .detached = s->detached};
     narrate_id(m, s, out->id, sizeof(out->id));

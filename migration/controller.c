@@ -164,6 +164,9 @@ static const char *own_reason(const struct machine *before, const struct machine
             return "the plan ends below 100%: `share` moves it by hand, `abort` goes back";
         }
     }
+    if (before->phase == MIGRATION_PREFLIGHT && next->phase == MIGRATION_ROLLED_BACK) {
+        return "the plan was changed before its first step: `start` begins with the new one";
+    }
     return NULL;
 }
 
@@ -399,7 +402,8 @@ static void pause_after_restart(struct migration *m)
     struct err_text err;
 
     if (m->setup.config->migration.restart == CONFIG_RESTART_PAUSE &&
-        (m->machine.phase == MIGRATION_RAMPING || m->machine.phase == MIGRATION_DRAINING)) {
+        (m->machine.phase == MIGRATION_PREFLIGHT || m->machine.phase == MIGRATION_RAMPING ||
+         m->machine.phase == MIGRATION_DRAINING)) {
         (void)(migration_perform(m, &input, &asker, &err) == 0);
     }
 }

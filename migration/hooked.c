@@ -155,7 +155,7 @@ static bool is_asked(const struct migration *m, enum machine_event event, enum c
     if (event == MACHINE_STEP_DUE && !machine_is_manual(s, &m->setup.rules) &&
         s->step < plan_steps(m->setup.plan)) {
         *as = CONFIG_HOOK_BEFORE_STEP;
-        *next = s->step + 1;
+        *next = s->by_hand ? plan_step_above(m->setup.plan, s->share_bp) : s->step + 1;
     } else if (event == MACHINE_COMMIT_DUE || (event == MACHINE_DRAINED && s->phase == MIGRATION_DRAINING &&
                                                (!m->setup.rules.commit_manual || s->commit_given))) {
         *as = CONFIG_HOOK_BEFORE_COMMIT;
@@ -208,6 +208,12 @@ static void take_refusal(struct migration *m, const char *words)
     }
 }
 
+/* The hooks of the start are not through. */
+static bool is_starting(const struct migration *m)
+{
+    return m->machine.phase == MIGRATION_PREFLIGHT && hooks_are_telling(m->setup.hooks);
+}
+
 bool hooked_allows(struct migration *m, enum machine_event event)
 {
     enum config_hook_event as;
@@ -223,6 +229,10 @@ bool hooked_allows(struct migration *m, enum machine_event event)
         m->hook_retry_us = 0;
         m->hook_words[0] = '\0';
         return true;
+    }
+    if (is_starting(m)) { /* its hooks have the first word */
+        m->hook_held = true;
+        return false;
     }
     switch (ask(m, as, next, &words)) {
     case HOOKS_PASSED:
@@ -245,17 +255,26 @@ bool hooked_waits(const struct migration *m)
     const char *words;
     enum hooks_answer answer = m->setup.hooks == NULL ? HOOKS_NONE : hooks_answer(m->setup.hooks, &words);
 
-    return answer == HOOKS_ASKING || answer == HOOKS_REFUSED;
+    return answer == HOOKS_ASKING || answer == HOOKS_REFUSED || is_starting(m);
 }
 
 void hooked_narrate(const struct migration *m, char *out, size_t out_size)
 {
-    bool ramps = m->machine.phase == MIGRATION_RAMPING;
+    bool begins = m->machine.phase == MIGRATION_PREFLIGHT;
+    bool ramps = begins || m->machine.phase == MIGRATION_RAMPING;
     const char *words = "";
     char left[32];
 
     if (hooks_answer(m->setup.hooks, &words) == HOOKS_ASKING) {
-        snprintf(out, out_size, "asking the hooks before the %s", ramps ? "next step" : "commit");
+        snprintf(out, out_size, "asking the hooks before the %s",
+                 begins  ? "first step"
+                 : ramps ? "next step"
+                         : "commit");
+        return;
+    }
+    if (is_starting(m)) {
+        snprintf(out, out_size, "waits for the hooks of its start; `skip %s` does not",
+                 m->options.config->name);
         return;
     }
     uint64_t now_us = m->clock_us(m->clock_context);

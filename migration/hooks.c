@@ -230,6 +230,11 @@ bool hooks_has(const struct hooks *hooks, enum config_hook_event event)
     return false;
 }
 
+bool hooks_are_telling(const struct hooks *hooks)
+{
+    return hooks != NULL && hooks->waiting > 0;
+}
+
 void hooks_drop(struct hooks *hooks)
 {
     if (hooks->asking != NULL) {

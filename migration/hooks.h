@@ -48,6 +48,8 @@ void hooks_destroy(struct hooks *hooks);
 /* None runs and none waits to; also with NULL. */
 bool hooks_idle(const struct hooks *hooks);
 bool hooks_has(const struct hooks *hooks, enum config_hook_event event);
+/* One that only tells runs, or waits to; false with NULL. */
+bool hooks_are_telling(const struct hooks *hooks);
 /* Tells all hooks of an event. More than can wait are dropped, which is a failure. */
 void hooks_tell(struct hooks *hooks, enum config_hook_event event, const struct hooks_context *context);
 /*

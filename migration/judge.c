@@ -174,7 +174,8 @@ static void say(const struct migration *m, enum gate_verdict before)
 /* Whether there are two groups with traffic to judge. */
 static bool is_watching(const struct machine *s)
 {
-    return machine_is_open(s) && s->phase != MIGRATION_ROLLING_BACK && s->target != ROUTING_NONE;
+    return machine_is_open(s) && s->phase != MIGRATION_PREFLIGHT && s->phase != MIGRATION_ROLLING_BACK &&
+           s->target != ROUTING_NONE;
 }
 
 void judge_look(struct migration *m)

@@ -14,23 +14,27 @@
 /* What a row may ask before it is taken. Each is one question about (state, rules, input). */
 enum guard {
     ALWAYS,
-    CAN_START,      /* there is a plan with such a step, and the target can serve */
-    CAN_OPEN,       /* by hand: some share, and the target can serve */
-    NOT_ABOVE,      /* the share asked for is not above the present one */
-    BELOW,          /* … is below it */
-    USABLE,         /* the target can serve */
-    MORE,           /* the plan has a step after this one, and the target can serve */
-    FULL,           /* the share is 100 %, and the target can serve */
-    PLAN_ENDS,      /* the plan has no further step, and the share is not 100 % */
-    BY_HAND_STEP,   /* by hand, and the plan has a step above this share; the target can serve */
-    BY_HAND_FULL,   /* by hand at 100 %, with a plan; the target can serve */
-    ON_PLAN,        /* paused at a step of the plan */
-    WANTS_COMMIT,   /* commit is manual and was not given */
-    DONE_AND_WAITS, /* the target can serve, and commit is manual and was not given */
-    DONE,           /* the target can serve */
+    CAN_START,       /* there is a plan with such a step, and the target can serve */
+    ASKED_START,     /* … and something is asked before a step */
+    CAN_OPEN,        /* by hand: some share, and the target can serve */
+    NOT_ABOVE,       /* the share asked for is not above the present one */
+    BELOW,           /* … is below it */
+    USABLE,          /* the target can serve */
+    MORE,            /* the plan has a step after this one, and the target can serve */
+    FULL,            /* the share is 100 %, and the target can serve */
+    PLAN_ENDS,       /* the plan has no further step, and the share is not 100 % */
+    AT_BEGINNING,    /* before the first step of the plan; the target can serve */
+    BY_HAND_STEP,    /* by hand, and the plan has a step above this share; the target can serve */
+    ASKED_HAND_STEP, /* … and something is asked before a step */
+    BY_HAND_FULL,    /* by hand at 100 %, with a plan; the target can serve */
+    ON_PLAN,         /* paused at a step of the plan */
+    WANTS_COMMIT,    /* commit is manual and was not given */
+    DONE_AND_WAITS,  /* the target can serve, and commit is manual and was not given */
+    DONE,            /* the target can serve */
     PLAN_CHANGED,
     AT_MANUAL,   /* the present step waits for `resume` */
     MANUAL_MORE, /* … and the plan has a step after it; the target can serve */
+    ASKED_MORE,  /* … and something is asked before a step */
     MANUAL_FULL, /* … and is the last, at 100 %; the target can serve */
     GATE_PAUSES, /* a failed gate is to pause */
     ASKS,        /* the target can serve, and something is asked before the commit */
@@ -57,8 +61,10 @@ enum action {
     HOLD = 1 << 15,
     UNHOLD = 1 << 16,
     DETACH = 1 << 17,
-    LOOSEN = 1 << 18, /* by hand from here: the step no longer fits */
-    DROP = 1 << 19,   /* what is left of a gradual rollback at once */
+    LOOSEN = 1 << 18,      /* by hand from here: the step no longer fits */
+    DROP = 1 << 19,        /* what is left of a gradual rollback at once */
+    STEP_BEFORE = 1 << 20, /* after STEP_FROM: one less, for it was not taken yet */
+    RELEASE = 1 << 21,     /* the next step is ordered */
 };
 
 struct row {
@@ -77,8 +83,10 @@ struct row {
 #define SILENT MACHINE_SILENT
 
 #define BEGIN (NEW_MIGRATION | STEP_FROM | TAKE_SHARE | CLOCK_ZERO)
+#define BEGIN_ASKED (NEW_MIGRATION | STEP_FROM | STEP_BEFORE | RELEASE | CLOCK_ZERO)
 #define OPEN_BY_HAND (NEW_MIGRATION | HAND_SHARE)
 #define ADVANCE (STEP_NEXT | TAKE_SHARE | CLOCK_ZERO)
+#define TO_STEP_ABOVE (STEP_ABOVE | TAKE_SHARE | CLOCK_ZERO)
 
 /* Rows that every phase with a migration under way has. */
 #define WATCHED(phase)                                                                                       \
@@ -94,30 +102,40 @@ struct row {
         P(phase), E(JOURNAL_RETRY), ALWAYS, P(phase), FIRST, 0                                               \
     }
 
+/* Rows of the phases in which nothing runs: a plan, or a share by hand, begins something. */
+#define CLOSED(phase)                                                                                        \
+    {P(phase), E(START), ASKED_START, P(PREFLIGHT), FIRST, BEGIN_ASKED},                                     \
+        {P(phase), E(START), CAN_START, P(RAMPING), FIRST, BEGIN},                                           \
+        {P(phase), E(SHARE), CAN_OPEN, P(PAUSED), FIRST, OPEN_BY_HAND},                                      \
+    {                                                                                                        \
+        P(phase), E(RESTART), ALWAYS, P(phase), SILENT, 0                                                    \
+    }
+
 static const struct row table[] = {
-    /* Nothing runs: a plan, or a share by hand, begins something. */
-    {P(IDLE), E(START), CAN_START, P(RAMPING), FIRST, BEGIN},
-    {P(IDLE), E(SHARE), CAN_OPEN, P(PAUSED), FIRST, OPEN_BY_HAND},
-    {P(IDLE), E(RESTART), ALWAYS, P(IDLE), SILENT, 0},
+    CLOSED(IDLE),
     RECORDED(IDLE),
-    {P(COMPLETED), E(START), CAN_START, P(RAMPING), FIRST, BEGIN},
-    {P(COMPLETED), E(SHARE), CAN_OPEN, P(PAUSED), FIRST, OPEN_BY_HAND},
-    {P(COMPLETED), E(RESTART), ALWAYS, P(COMPLETED), SILENT, 0},
+    CLOSED(COMPLETED),
     RECORDED(COMPLETED),
-    {P(ROLLED_BACK), E(START), CAN_START, P(RAMPING), FIRST, BEGIN},
-    {P(ROLLED_BACK), E(SHARE), CAN_OPEN, P(PAUSED), FIRST, OPEN_BY_HAND},
-    {P(ROLLED_BACK), E(RESTART), ALWAYS, P(ROLLED_BACK), SILENT, 0},
+    CLOSED(ROLLED_BACK),
     RECORDED(ROLLED_BACK),
 
-    /* Nothing rests here yet; a record that says so is from a start that never came to pass. */
-    {P(PREFLIGHT), E(ABORT), ALWAYS, P(ROLLED_BACK), AFTER, 0},
-    {P(PREFLIGHT), E(RESTART), ALWAYS, P(IDLE), AFTER, 0},
+    /* Started, and the first step is asked about: the share is 0. */
+    {P(PREFLIGHT), E(STEP_DUE), MORE, P(RAMPING), FIRST, ADVANCE},
+    {P(PREFLIGHT), E(SKIP), MORE, P(RAMPING), FIRST, ADVANCE},
+    {P(PREFLIGHT), E(PAUSE), ALWAYS, P(PAUSED), AFTER, 0},
+    {P(PREFLIGHT), E(SHARE), NOT_ABOVE, P(PAUSED), AFTER, HAND_SHARE},
+    {P(PREFLIGHT), E(SHARE), USABLE, P(PAUSED), FIRST, HAND_SHARE},
+    {P(PREFLIGHT), E(RESTART), PLAN_CHANGED, P(ROLLED_BACK), AFTER, CLOCK_ZERO},
+    {P(PREFLIGHT), E(RESTART), ALWAYS, P(PREFLIGHT), AFTER, 0},
+    WATCHED(PREFLIGHT),
     RECORDED(PREFLIGHT),
 
+    {P(RAMPING), E(STEP_DUE), BY_HAND_STEP, P(RAMPING), FIRST, TO_STEP_ABOVE},
     {P(RAMPING), E(STEP_DUE), AT_MANUAL, P(PAUSED), AFTER, CLOCK_ZERO},
     {P(RAMPING), E(STEP_DUE), MORE, P(RAMPING), FIRST, ADVANCE | CLOCK_CARRY},
     {P(RAMPING), E(STEP_DUE), FULL, P(DRAINING), FIRST, CLOCK_ZERO},
     {P(RAMPING), E(STEP_DUE), PLAN_ENDS, P(PAUSED), AFTER, LOOSEN | CLOCK_ZERO},
+    {P(RAMPING), E(SKIP), BY_HAND_STEP, P(RAMPING), FIRST, TO_STEP_ABOVE},
     {P(RAMPING), E(SKIP), MORE, P(RAMPING), FIRST, ADVANCE},
     {P(RAMPING), E(SKIP), FULL, P(DRAINING), FIRST, CLOCK_ZERO},
     {P(RAMPING), E(SKIP), PLAN_ENDS, P(PAUSED), AFTER, LOOSEN | CLOCK_ZERO},
@@ -132,8 +150,11 @@ static const struct row table[] = {
     WATCHED(RAMPING),
     RECORDED(RAMPING),
 
-    {P(PAUSED), E(RESUME), BY_HAND_STEP, P(RAMPING), FIRST, STEP_ABOVE | TAKE_SHARE | CLOCK_ZERO},
+    {P(PAUSED), E(RESUME), AT_BEGINNING, P(PREFLIGHT), FIRST, RELEASE | CLOCK_ZERO},
+    {P(PAUSED), E(RESUME), ASKED_HAND_STEP, P(RAMPING), FIRST, RELEASE | CLOCK_ZERO},
+    {P(PAUSED), E(RESUME), BY_HAND_STEP, P(RAMPING), FIRST, TO_STEP_ABOVE},
     {P(PAUSED), E(RESUME), BY_HAND_FULL, P(RAMPING), FIRST, STEP_LAST | CLOCK_ZERO},
+    {P(PAUSED), E(RESUME), ASKED_MORE, P(RAMPING), FIRST, RELEASE},
     {P(PAUSED), E(RESUME), MANUAL_MORE, P(RAMPING), FIRST, ADVANCE},
     {P(PAUSED), E(RESUME), MANUAL_FULL, P(DRAINING), FIRST, CLOCK_ZERO},
     {P(PAUSED), E(RESUME), ON_PLAN, P(RAMPING), FIRST, 0},
@@ -186,6 +207,24 @@ static const struct {
 #undef MACHINE_EVENT_ROW
 };
 
+static bool can_start(const struct machine *m, const struct machine_rules *rules,
+                      const struct machine_input *in)
+{
+    return in->usable > 0 && in->target != m->active && plan_step_from(rules->plan, in->share_bp) != 0;
+}
+
+static bool by_hand_step(const struct machine *m, const struct machine_rules *rules,
+                         const struct machine_input *in)
+{
+    return in->usable > 0 && m->by_hand && plan_step_above(rules->plan, m->share_bp) != 0;
+}
+
+static bool manual_more(const struct machine *m, const struct machine_rules *rules,
+                        const struct machine_input *in)
+{
+    return in->usable > 0 && machine_is_manual(m, rules) && m->step < plan_steps(rules->plan);
+}
+
 static bool guard_holds(enum guard guard, const struct machine *m, const struct machine_rules *rules,
                         const struct machine_input *in)
 {
@@ -195,7 +234,9 @@ static bool guard_holds(enum guard guard, const struct machine *m, const struct 
     case ALWAYS:
         return true;
     case CAN_START:
-        return usable && in->target != m->active && plan_step_from(rules->plan, in->share_bp) != 0;
+        return can_start(m, rules, in);
+    case ASKED_START:
+        return rules->step_asks && can_start(m, rules, in);
     case CAN_OPEN:
         return usable && in->target != m->active && in->share_bp > 0;
     case NOT_ABOVE:
@@ -212,8 +253,12 @@ static bool guard_holds(enum guard guard, const struct machine *m, const struct 
                (m->phase != MIGRATION_RAMPING || m->step >= plan_steps(rules->plan));
     case PLAN_ENDS:
         return m->share_bp != UNITS_BP_FULL && m->step >= plan_steps(rules->plan);
+    case AT_BEGINNING:
+        return usable && !m->by_hand && m->share_bp == 0 && m->step < plan_steps(rules->plan);
     case BY_HAND_STEP:
-        return usable && m->by_hand && plan_step_above(rules->plan, m->share_bp) != 0;
+        return by_hand_step(m, rules, in);
+    case ASKED_HAND_STEP:
+        return rules->step_asks && by_hand_step(m, rules, in);
     case BY_HAND_FULL:
         return usable && m->by_hand && m->share_bp == UNITS_BP_FULL && rules->plan != NULL;
     case ON_PLAN:
@@ -222,7 +267,9 @@ static bool guard_holds(enum guard guard, const struct machine *m, const struct 
     case AT_MANUAL:
         return machine_is_manual(m, rules);
     case MANUAL_MORE:
-        return usable && machine_is_manual(m, rules) && m->step < plan_steps(rules->plan);
+        return manual_more(m, rules, in);
+    case ASKED_MORE:
+        return rules->step_asks && manual_more(m, rules, in);
     case MANUAL_FULL:
         return usable && machine_is_manual(m, rules) && m->share_bp == UNITS_BP_FULL;
     case GATE_PAUSES:
@@ -267,6 +314,9 @@ static void act_on_step(struct machine *m, unsigned actions, const struct machin
     }
     if (actions & STEP_FROM) {
         m->step = plan_step_from(rules->plan, in->share_bp);
+    }
+    if (actions & STEP_BEFORE) {
+        m->step--;
     }
     if (actions & STEP_NEXT) {
         m->step++;
@@ -389,6 +439,8 @@ int machine_handle(const struct machine *machine, const struct machine_rules *ru
     act_on_share(next, row->actions, input);
     act_on_rollback(next, row->actions, rules, input);
     act_on_clock(next, row->actions, machine, rules, input->waited);
+    next->released = (row->actions & RELEASE) != 0 ||
+                     (machine->released && row->to == machine->phase && (row->actions & TAKE_SHARE) == 0);
     if (row->actions & DETACH) {
         next->detached = true;
         next->retry_us = input->now_us + MACHINE_RETRY_US;

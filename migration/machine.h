@@ -66,6 +66,7 @@ struct machine {
     uint32_t step;      /* of the plan, from 1; 0: none */
     bool by_hand;       /* the share is not that of the step: an operator set it */
     bool commit_given;  /* the operator has already said `commit` */
+    bool released;      /* the next step is ordered: nothing but a question before it holds it up */
     uint64_t served_us; /* of the hold, of the drain, or of the fall of a gradual rollback, up to mark_us */
     uint32_t back_bp;   /* a gradual rollback: the share that it began with; 0 when it is over */
 
@@ -83,7 +84,8 @@ struct machine_rules {
     uint64_t back_us;       /* how long a rollback takes to share 0; 0: at once */
     uint64_t back_drain_us; /* and how long open connections may stay on the target then */
     bool commit_manual;
-    bool commit_asks;    /* something is asked before the commit, also before that of an operator */
+    bool step_asks;      /* something is asked before each step, the first too */
+    bool commit_asks;    /* … before the commit, also before that of an operator */
     bool gate_pauses;    /* a failed gate pauses; else it rolls back */
     uint64_t too_few_us; /* how long after its hold a step waits for the gate; 0: without end */
 };

@@ -7,14 +7,14 @@
 
 bool machine_is_manual(const struct machine *machine, const struct machine_rules *rules)
 {
-    return !machine->by_hand && plan_is_manual(rules->plan, machine->step);
+    return !machine->by_hand && !machine->released && plan_is_manual(rules->plan, machine->step);
 }
 
 /* Whether a hold or a drain is being served. Rolling back is not held up by a lost target: it leaves it. */
 static bool clock_runs(const struct machine *m)
 {
     return m->phase == MIGRATION_ROLLING_BACK ||
-           ((m->phase == MIGRATION_RAMPING || m->phase == MIGRATION_DRAINING) && !m->held);
+           ((m->phase == MIGRATION_RAMPING || m->phase == MIGRATION_DRAINING) && !m->held && !m->released);
 }
 
 uint64_t machine_served_us(const struct machine *machine, uint64_t now_us)
@@ -46,7 +46,8 @@ uint64_t machine_hold_us(const struct machine *m, const struct machine_rules *ru
 
 bool machine_wants_samples(const struct machine *machine, const struct machine_rules *rules, uint64_t samples)
 {
-    return machine->phase == MIGRATION_RAMPING && samples < plan_min_samples(rules->plan, machine->step);
+    return machine->phase == MIGRATION_RAMPING && !machine->released &&
+           samples < plan_min_samples(rules->plan, machine->step);
 }
 
 /* Rolling back waits for no disk. */
@@ -110,6 +111,10 @@ enum machine_event machine_due(const struct machine *machine, const struct machi
     if (machine->phase == MIGRATION_AWAITING_COMMIT && machine->commit_given && rules->commit_asks &&
         !machine->held) {
         return MACHINE_COMMIT_DUE;
+    }
+    if (machine->released && !machine->held &&
+        (machine->phase == MIGRATION_PREFLIGHT || machine->phase == MIGRATION_RAMPING)) {
+        return MACHINE_STEP_DUE;
     }
     if (machine->phase == MIGRATION_RAMPING && machine_is_manual(machine, rules)) {
         return MACHINE_STEP_DUE; /* waits for its operator from now on */

@@ -73,6 +73,11 @@ static void narrate_start(const struct migration *m, const struct machine *after
 
     narrate_id(m, after, id, sizeof(id));
     units_format_share(after->share_bp, share, sizeof(share));
+    if (after->phase == MIGRATION_PREFLIGHT) {
+        units_format_share(plan_share_bp(m->setup.plan, after->step + 1), next, sizeof(next));
+        snprintf(out, out_size, "%s started: asks its hooks before %s", id, next);
+        return;
+    }
     if (after->by_hand) {
         snprintf(out, out_size, "%s opened by hand: %s of new connections to %s", id, share,
                  migration_group_name(m, after->target));
@@ -104,6 +109,8 @@ static void narrate_restart(const struct migration *m, const struct machine *bef
     if (before->phase != after->phase && after->phase == MIGRATION_PAUSED) {
         snprintf(out, out_size, "%s goes on after a restart, paused at %s: its plan was changed meanwhile",
                  id, share);
+    } else if (after->phase == MIGRATION_ROLLED_BACK) {
+        snprintf(out, out_size, "%s had not begun, and its plan was changed meanwhile: given up", id);
     } else {
         snprintf(out, out_size, "%s goes on after a restart: %s at %s, %s of its time served", id,
                  migration_phase_name(after->phase), share, served);
@@ -120,6 +127,11 @@ static void narrate_back(const struct migration *m, const struct machine *before
 
     units_format_share(before->share_bp, from, sizeof(from));
     units_format_share(after->share_bp, to, sizeof(to));
+    if (before->phase == MIGRATION_PREFLIGHT) {
+        snprintf(out, out_size, "given up before the first step: nothing was sent to %s",
+                 migration_group_name(m, after->target));
+        return;
+    }
     if (after->share_bp > 0) {
         clock_format_duration(m->setup.rules.back_us, limit, sizeof(limit));
         snprintf(out, out_size, "rollback %s → %s, on the way to 0%% in %s", from, to, limit);
@@ -177,6 +189,9 @@ static void narrate_phase(const struct migration *m, const struct machine *befor
     units_format_share(before->share_bp, share, sizeof(share));
     clock_format_duration(m->setup.rules.drain_us, limit, sizeof(limit));
     switch (after->phase) {
+    case MIGRATION_PREFLIGHT:
+        snprintf(out, out_size, "resumed: asks its hooks before the first step");
+        break;
     case MIGRATION_RAMPING:
         snprintf(out, out_size, "resumed at %s", share);
         break;
@@ -217,7 +232,7 @@ static void narrate_phase(const struct migration *m, const struct machine *befor
 
 static bool moves_by_itself(const struct machine *s)
 {
-    return s->phase == MIGRATION_RAMPING || s->phase == MIGRATION_DRAINING;
+    return s->phase == MIGRATION_PREFLIGHT || s->phase == MIGRATION_RAMPING || s->phase == MIGRATION_DRAINING;
 }
 
 static void narrate_lost(const struct migration *m, const struct machine *s, char *out, size_t out_size)

@@ -195,6 +195,17 @@ static uint32_t fingerprint_add(uint32_t hash, uint64_t value)
     return hash;
 }
 
+/* Limits of a step's own. What is not given is added as such: it is the migration's then. */
+static uint32_t fingerprint_add_gate(uint32_t hash, const struct config_step_gate *gate)
+{
+    hash = fingerprint_add(hash, gate->min_samples);
+    hash = fingerprint_add(hash, gate->max_error_rate_bp);
+    hash = fingerprint_add(hash, gate->max_error_increase_bp);
+    hash = fingerprint_add(hash, gate->max_latency_us);
+    hash = fingerprint_add(hash, gate->max_latency_ratio);
+    return fingerprint_add(hash, gate->max_connect_ratio);
+}
+
 uint32_t plan_fingerprint(const struct plan *plan)
 {
     uint32_t hash = UINT32_C(2166136261);
@@ -204,6 +215,9 @@ uint32_t plan_fingerprint(const struct plan *plan)
         hash = fingerprint_add(hash, plan_hold_us(plan, step));
         if (plan_min_samples(plan, step) > 0) {
             hash = fingerprint_add(hash, plan_min_samples(plan, step));
+        }
+        if (plan->steps[step - 1].gate.present) {
+            hash = fingerprint_add_gate(hash, &plan->steps[step - 1].gate);
         }
     }
     return hash;

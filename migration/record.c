@@ -72,15 +72,15 @@ json_t *record_of_state(const struct migration *m, const struct machine *state, 
 
     narrate_id(m, state, id, sizeof(id));
     record = json_pack(
-        "{s:s, s:s, s:s, s:s, s:I, s:s, s:o, s:o, s:I, s:I, s:I, s:b, s:b, s:I, s:I, s:I, s:o, s:o, "
+        "{s:s, s:s, s:s, s:s, s:I, s:s, s:o, s:o, s:I, s:I, s:I, s:b, s:b, s:b, s:I, s:I, s:I, s:o, s:o, "
         "s:o, s:o, s:o}",
         "service", m->options.config->name, "kind", kind, "event", event, "id", id, "number",
         (json_int_t)state->number, "phase", migration_phase_name(state->phase), "active",
         group_json(m, state->active), "target", group_json(m, state->target), "share_bp",
         (json_int_t)state->share_bp, "step", (json_int_t)state->step, "steps",
         (json_int_t)plan_steps(m->setup.plan), "by_hand", (int)state->by_hand, "commit_given",
-        (int)state->commit_given, "served_us", (json_int_t)state->served_us, "back_bp",
-        (json_int_t)state->back_bp, "plan", (json_int_t)plan_fingerprint(m->setup.plan), "actor",
+        (int)state->commit_given, "released", (int)state->released, "served_us", (json_int_t)state->served_us,
+        "back_bp", (json_int_t)state->back_bp, "plan", (json_int_t)plan_fingerprint(m->setup.plan), "actor",
         record_text(who->actor), "reason", record_text(who->reason), "text", record_text(text), "by",
         record_text(cause->actor), "why", record_text(cause->reason));
     if (record != NULL && m->judging) {
@@ -186,6 +186,7 @@ void record_restore(struct migration *m, bool *found, bool *plan_changed, char *
     state->step = (uint32_t)number_at(last.state, "step");
     state->by_hand = json_is_true(json_object_get(last.state, "by_hand"));
     state->commit_given = json_is_true(json_object_get(last.state, "commit_given"));
+    state->released = json_is_true(json_object_get(last.state, "released"));
     state->served_us = number_at(last.state, "served_us");
     state->back_bp = (uint32_t)number_at(last.state, "back_bp");
     if (phase == MIGRATION_PHASE_COUNT || state->share_bp > UNITS_BP_FULL || state->back_bp > UNITS_BP_FULL) {
@@ -195,6 +196,7 @@ void record_restore(struct migration *m, bool *found, bool *plan_changed, char *
         return;
     }
     check_groups(m, state, last.state, words, words_size);
+    state->released = state->released && machine_is_open(state);
     *found = true;
     *plan_changed = number_at(last.state, "plan") != plan_fingerprint(m->setup.plan);
     /* What the record gives as its reason no longer explains a state that was changed here. */

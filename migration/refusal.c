@@ -58,6 +58,29 @@ static int refuse_when_closed(const struct machine *m, const struct machine_rule
     return REFUSE("no migration runs for %s: start one with `start %s`", n->service, n->service);
 }
 
+/* Started, and the hooks are asked before the first step. */
+static int refuse_in_preflight(const struct machine_input *in, const struct machine_names *n,
+                               struct err_text *err)
+{
+    switch (in->event) {
+    case MACHINE_START:
+        return REFUSE(
+            "a migration of %s to %s is started already, its hooks are asked before the first step: "
+            "`status %s`; `abort %s` gives it up",
+            n->service, n->target, n->service, n->service);
+    case MACHINE_RESUME:
+        return REFUSE("%s is not paused: its hooks are asked before the first step; `skip %s` does not wait "
+                      "for them",
+                      n->service, n->service);
+    case MACHINE_COMMIT:
+        return REFUSE(
+            "%s cannot be committed: its first step is not taken; `status %s` says what it waits for",
+            n->service, n->service);
+    default:
+        return refuse_target_down(n, err); /* skip, and a share above 0 */
+    }
+}
+
 static int refuse_when_ramping(const struct machine *m, const struct machine_input *in,
                                const struct machine_names *n, const char *share, struct err_text *err)
 {
@@ -164,8 +187,7 @@ int machine_refuse(const struct machine *machine, const struct machine_rules *ru
             "%s is still rolling back, connections are left on %s: `wait %s`, or `kill %s/%s` closes them",
             names->service, names->target, names->service, names->service, names->target);
     case MIGRATION_PREFLIGHT:
-        return REFUSE("%s is being looked over before its start: `status %s`, or `abort %s`", names->service,
-                      names->service, names->service);
+        return refuse_in_preflight(input, names, err);
     case MIGRATION_IDLE:
     case MIGRATION_COMPLETED:
     case MIGRATION_ROLLED_BACK:

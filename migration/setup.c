@@ -27,6 +27,7 @@ static void read_rules(struct setup *setup)
                                           .drain_us = config->drain.timeout_us,
                                           .back_us = gradual ? config->rollback.over_us : 0,
                                           .back_drain_us = config->rollback.timeout_us,
+                                          .step_asks = hooks_has(setup->hooks, CONFIG_HOOK_BEFORE_STEP),
                                           .commit_asks = hooks_has(setup->hooks, CONFIG_HOOK_BEFORE_COMMIT),
                                           .commit_manual = config->commit == CONFIG_COMMIT_MANUAL};
 }

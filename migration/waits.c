@@ -66,7 +66,7 @@ bool waits_any(const struct migration *m)
     const struct machine *s = &m->machine;
     uint64_t now_us = m->clock_us(m->clock_context);
 
-    return s->phase == MIGRATION_RAMPING &&
+    return s->phase == MIGRATION_RAMPING && !s->released &&
            machine_served_us(s, now_us) >= machine_hold_us(s, &m->setup.rules) &&
            (m->shut || machine_wants_samples(s, &m->setup.rules, m->samples) || judge_waits(m));
 }

@@ -19,6 +19,9 @@ def fixture_web(daemon, server):
     return make
 
 
+FIRST_IS_FREE = '[ "$SHUNT_STEP" = 1 ] && exit 0'
+
+
 def hook(event, script, timeout="5s"):
     return {"on": event, "command": ["/bin/sh", "-c", script], "timeout": timeout}
 
@@ -32,17 +35,21 @@ def test_each_turning_point_is_told(web, tmp_path):
     shunt = web(plan)
     shunt.ctl("start", "web").ok()
     shunt.wait_phase("completed")
-    wait_until(lambda: log.read_text().count("\n") == 5, "all are told")
+    wait_until(lambda: log.read_text().count("\n") == 6, "all are told")
     assert log.read_text().splitlines() == [
-        "start web web-1 ramping 50% 1", "before-step web web-1 ramping 100% 2",
+        "start web web-1 preflight 0% 0", "before-step web web-1 preflight 50% 1",
+        "before-step web web-1 ramping 100% 2",
         "before-commit web web-1 draining 100% 2", "drained web web-1 completed 100% 2",
         "completed web web-1 completed 100% 2"]
     log.write_text("")
     shunt.ctl("start", "web").ok()
-    shunt.ctl("pause", "web").ok()
+    shunt.wait_phase("ramping", "draining", "completed")
+    shunt.wait_phase("completed")
+    shunt.ctl("share", "web", "30%").ok()
     shunt.ctl("abort", "web").ok()
-    wait_until(lambda: log.read_text().count("\n") == 3, "all are told")
-    assert [line.split()[0] for line in log.read_text().splitlines()] == ["start", "pause", "rollback"]
+    wait_until(lambda: "rollback" in log.read_text(), "all are told")
+    assert [line.split()[0] for line in log.read_text().splitlines()] == [
+        "start", "before-step", "before-step", "before-commit", "drained", "completed", "start", "rollback"]
 
 
 def test_the_context_stands_on_standard_input(web, tmp_path):
@@ -58,13 +65,116 @@ def test_the_context_stands_on_standard_input(web, tmp_path):
 
 def test_a_refusal_holds_the_step_until_skipped(web):
     shunt = web({**steps(("25%", "100ms"), ("100%", "1h")),
-                 "hooks": [hook("before-step", "echo the batch job still runs; exit 1")]})
+                 "hooks": [hook("before-step", f"{FIRST_IS_FREE}; echo the batch job still runs; exit 1")]})
     shunt.ctl("start", "web").ok()
     wait_until(lambda: "the batch job still runs" in shunt.service()["reason"], "it says why it holds")
     stays(lambda: shunt.service()["share_bp"] == 2500, 0.5, "the share stays")
     assert "refused by hook before-step" in shunt.ctl("events", "web").ok()
     shunt.ctl("skip", "web").ok()
     assert shunt.service()["share_bp"] == 10000
+
+
+@pytest.fixture(name="asked")
+def fixture_asked(web, tmp_path):
+    """A daemon whose before-step hook waits for a file and then ends with the status in it; and that file."""
+    answer = tmp_path / "answer"
+
+    def make(plan=None, **hooks):
+        script = f"until [ -e {answer} ]; do sleep 0.02; done; exit $(cat {answer})"
+        return web({**(plan or steps(("25%", "1h"), ("100%", "1h"))),
+                    "hooks": [hook("before-step", script, timeout="1m"), *(hook(*one) for one in hooks.items())]}), answer
+    return make
+
+
+def answered(path, status):
+    path.with_suffix(".part").write_text(str(status))
+    path.with_suffix(".part").rename(path)
+
+
+def test_the_first_step_is_asked_about_in_preflight(asked):
+    shunt, answer = asked()
+    assert "preflight, asking the hooks before the first step" in shunt.ctl("start", "web").ok()
+    one = shunt.service()
+    assert (one["phase"], one["share_bp"], one["step"], one["migration"]) == ("preflight", 0, 0, "web-1")
+    assert one["reason"] == "asking the hooks before the first step"
+    assert {who(shunt.port()) for _ in range(10)} == {"old"}
+    for words in (("start", "web"), ("resume", "web"), ("commit", "web")):
+        shunt.ctl(*words).refused("web")
+    assert shunt.ctl("wait", "web", "200ms").code == 124, "a migration that is asked about has not ended"
+    answered(answer, 0)
+    wait_until(lambda: shunt.service()["share_bp"] == 2500, "the first step is taken")
+    assert (shunt.phase(), shunt.service()["step"]) == ("ramping", 1)
+
+
+def test_a_refused_first_step_holds_and_says_why(asked):
+    shunt, answer = asked()
+    answered(answer, 7)
+    shunt.ctl("start", "web", "from-share", "60%").ok()
+    wait_until(lambda: "refused by hook before-step" in shunt.service()["reason"], "it says why it holds")
+    assert "exit status 7" in shunt.service()["reason"] and "`skip web` does not ask" in shunt.service()["reason"]
+    stays(lambda: (shunt.phase(), shunt.service()["share_bp"]) == ("preflight", 0), 0.3, "nothing moves")
+    shunt.ctl("skip", "web").ok()
+    assert (shunt.phase(), shunt.service()["share_bp"]) == ("ramping", 2500)
+
+
+def test_abort_in_preflight(asked):
+    shunt, _ = asked()
+    shunt.ctl("start", "web").ok()
+    shunt.ctl("abort", "web").ok()
+    shunt.wait_phase("rolled-back")
+    assert "given up before the first step: nothing was sent to new" in shunt.ctl("events", "web").ok()
+
+
+def test_preflight_paused_and_killed_begins_again(asked):
+    shunt, answer = asked()
+    shunt.ctl("start", "web").ok()
+    shunt.ctl("pause", "web").ok()
+    assert (shunt.phase(), shunt.service()["share_bp"]) == ("paused", 0)
+    shunt.ctl("resume", "web").ok()
+    assert shunt.phase() == "preflight"
+    shunt.kill()
+    shunt.restart()
+    assert (shunt.phase(), shunt.service()["migration"]) == ("preflight", "web-1")
+    answered(answer, 0)
+    wait_until(lambda: shunt.service()["share_bp"] == 2500, "it is asked anew, and goes on")
+
+
+def test_preflight_over_an_edited_plan_is_given_up(asked):
+    shunt, _ = asked()
+    shunt.ctl("start", "web").ok()
+    shunt.kill()
+    shunt.settings["services"][0]["migration"]["steps"][0]["share"] = "30%"
+    shunt.restart()
+    assert shunt.phase() == "rolled-back"
+    assert "the plan was changed before its first step" in shunt.service()["reason"]
+
+
+def test_what_an_operator_resumes_is_asked_about_too(asked):
+    shunt, answer = asked(steps(("25%", "manual"), ("50%", "1h"), ("100%", "1h")))
+    answered(answer, 0)
+    shunt.ctl("start", "web").ok()
+    wait_until(lambda: shunt.phase() == "paused", "it waits at the manual step")
+    answer.unlink()
+    shunt.ctl("resume", "web").ok()
+    wait_until(lambda: shunt.service()["reason"] == "asking the hooks before the next step", "the hook is asked")
+    assert (shunt.phase(), shunt.service()["share_bp"]) == ("ramping", 2500)
+    shunt.ctl("share", "web", "40%").ok()
+    assert (shunt.phase(), shunt.service()["share_bp"]) == ("paused", 4000)
+    shunt.ctl("resume", "web").ok()
+    assert (shunt.phase(), shunt.service()["share_bp"]) == ("ramping", 4000)
+    answered(answer, 0)
+    wait_until(lambda: shunt.service()["share_bp"] == 5000, "the step above is taken")
+
+
+def test_the_hooks_of_the_start_come_first(asked, tmp_path):
+    ready = tmp_path / "ready"
+    shunt, answer = asked(start=f"until [ -e {ready} ]; do sleep 0.02; done")
+    answered(answer, 0)
+    shunt.ctl("start", "web").ok()
+    assert "waits for the hooks of its start" in shunt.service()["reason"]
+    stays(lambda: shunt.phase() == "preflight", 0.3, "nothing is asked yet")
+    ready.touch()
+    wait_until(lambda: shunt.phase() == "ramping", "then the first step is taken")
 
 
 def test_a_refused_commit_holds_and_goes_on_when_it_may(web, tmp_path):
@@ -104,14 +214,14 @@ def test_a_before_hook_that_cannot_answer_has_refused(web, script):
     shunt = web({**steps(("25%", "100ms"), ("100%", "1h")), "hooks": [one]})
     shunt.ctl("start", "web").ok()
     wait_until(lambda: "refused by hook before-step" in shunt.service()["reason"], "it is taken as a refusal")
-    assert shunt.service()["share_bp"] == 2500
+    assert (shunt.phase(), shunt.service()["share_bp"]) == ("preflight", 0)
     shunt.ctl("abort", "web").ok()
     shunt.wait_phase("rolled-back")
 
 
 def test_abort_does_not_wait_for_a_hook(web):
     shunt = web({**steps(("25%", "100ms"), ("100%", "1h")),
-                 "hooks": [hook("before-step", "sleep 1000", timeout="1m"), hook("rollback", "sleep 1000", timeout="1s")]})
+                 "hooks": [hook("before-step", f"{FIRST_IS_FREE}; sleep 1000", timeout="1m"), hook("rollback", "sleep 1000", timeout="1s")]})
     shunt.ctl("start", "web").ok()
     wait_until(lambda: "asking the hooks" in shunt.service()["reason"], "the hook runs")
     shunt.ctl("abort", "web").ok()

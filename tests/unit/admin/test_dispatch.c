@@ -44,7 +44,7 @@ static void test_a_migration_by_hand(void **state)
     support_expect(s, "status api",
                    "api - idle share=0% live=0% step=0/3 reason=\"\" old=2/2 new=1/1 open=0\n");
     support_expect(s, "start api reason \"CHG-4711 go\"",
-                   "api-1 started: 1% for 1h, then 50%        follow: shuntctl wait api      stop: shuntctl "
+                   "api-1 started: 1% for 1h, then 50%        follow: shuntctl watch api      stop: shuntctl "
                    "abort api\n");
     assert_int_equal(status_of(s, 0).phase, MIGRATION_RAMPING);
     support_expect(s, "status api", "api api-1 ramping share=1% live=1% step=1/3 reason=");

@@ -160,6 +160,37 @@ static void an_edit_changes_the_fingerprint(void **state)
     plan_destroy(b);
 }
 
+/* Limits of a step's own are part of the plan: each of them, and whether there are any. */
+static void limits_of_a_step_are_in_the_fingerprint(void **state)
+{
+    static const struct config_step_gate gates[] = {
+        {.present = false},
+        {.present = true},
+        {.present = true, .min_samples = 5},
+        {.present = true, .max_error_rate_bp = 5},
+        {.present = true, .max_error_increase_bp = 5},
+        {.present = true, .max_latency_us = 5},
+        {.present = true, .max_latency_ratio = 5},
+        {.present = true, .max_connect_ratio = 5},
+    };
+    uint32_t prints[sizeof(gates) / sizeof(gates[0])];
+    struct config_migration config = {.present = true, .steps = three, .steps_len = 3};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(gates) / sizeof(gates[0]); i++) {
+        struct plan *plan;
+
+        three[1].gate = gates[i];
+        plan = compile(&config);
+        prints[i] = plan_fingerprint(plan);
+        plan_destroy(plan);
+        for (size_t before = 0; before < i; before++) {
+            assert_int_not_equal(prints[before], prints[i]);
+        }
+    }
+    three[1].gate = gates[0];
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -169,6 +200,7 @@ int main(void)
         cmocka_unit_test(odd_ramps_stay_exact),
         cmocka_unit_test(what_does_not_rise_is_no_plan),
         cmocka_unit_test(an_edit_changes_the_fingerprint),
+        cmocka_unit_test(limits_of_a_step_are_in_the_fingerprint),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
