@@ -10,6 +10,8 @@ from shunt.load import LoadClient
 from shunt.waiting import wait_until
 
 BYTES = int(os.environ.get("SHUNT_BULK_BYTES", "4000000000"))
+# So many at a time, 20 times.
+DYING = int(os.environ.get("SHUNT_BULK_DYING", "500"))
 
 
 def stream(shunt, load_client, size, *options):
@@ -44,8 +46,8 @@ def test_clients_that_die_in_the_middle_leave_nothing(daemon, load_server):
     server = load_server("source")
     shunt = daemon(service([server.address]), log={"level": "info"})
     for _ in range(20):
-        client = LoadClient("download", shunt.port(), "--connections", 20, "--bytes", 40 << 30, "--now")
-        wait_until(lambda: shunt.service()["connections"]["open"] >= 20, "the download runs")
+        client = LoadClient("download", shunt.port(), "--connections", DYING, "--bytes", 40 << 30, "--now")
+        wait_until(lambda: shunt.service()["connections"]["open"] >= DYING, "the downloads run")
         client.popen.kill()
         client.popen.wait()
         client.popen.stdin.close()

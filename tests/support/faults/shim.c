@@ -2,7 +2,7 @@
  * Preloaded into a program under test: makes calls of the C library fail, or move less than asked for. What
  * is armed stands in a file that the test shares ($SHUNT_FAULTS; see tests/support/shunt/faults.py), so that
  * it can be changed while the program runs. A slot with after = n lets n calls pass and then applies to times
- * calls. Any thread.
+ * calls. Clocks can be set apart from the system's. Any thread.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -15,6 +15,7 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 enum slot_index {
@@ -29,6 +30,8 @@ enum slot_index {
     SLOT_MALLOC,
     SLOT_FDATASYNC,
     SLOT_WRITE,
+    SLOT_WALL, /* this and the next: `times` is by how many µs that clock is ahead, while armed */
+    SLOT_MONOTONIC,
     SLOT_COUNT
 };
 
@@ -161,6 +164,29 @@ ssize_t write(int fd, const void *buffer, size_t size)
 {
     NEXT(write)
     return strikes(SLOT_WRITE, &size) ? -1 : next(fd, buffer, size);
+}
+
+static int64_t ahead_us(clockid_t clock)
+{
+    bool is_wall = clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE;
+    bool is_monotonic = clock == CLOCK_MONOTONIC || clock == CLOCK_MONOTONIC_COARSE;
+    struct slot *slot = slots != NULL ? &slots[is_wall ? SLOT_WALL : SLOT_MONOTONIC] : NULL;
+    bool counts = slot != NULL && (is_wall || is_monotonic) && atomic_load(&slot->after) >= 0;
+    return counts ? atomic_load(&slot->times) : 0;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+    NEXT(clock_gettime)
+    int rc = next(clock, now);
+    int64_t ahead = rc == 0 ? ahead_us(clock) : 0;
+    if (ahead != 0) {
+        int64_t ns = now->tv_nsec + ahead % 1000000 * 1000;
+        int64_t carry = ns < 0 ? -1 : ns / 1000000000;
+        now->tv_sec += ahead / 1000000 + carry;
+        now->tv_nsec = ns - carry * 1000000000;
+    }
+    return rc;
 }
 
 /* Through glibc's own names: dlsym itself allocates. */

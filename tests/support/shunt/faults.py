@@ -6,7 +6,8 @@ import struct
 from .daemon import BUILD
 
 # The order of enum slot_index.
-SLOTS = ("recv", "send", "splice", "accept4", "socket", "connect", "pipe2", "epoll_ctl", "malloc", "fdatasync", "write")
+SLOTS = ("recv", "send", "splice", "accept4", "socket", "connect", "pipe2", "epoll_ctl", "malloc", "fdatasync", "write",
+         "wall", "monotonic")
 SLOT = struct.Struct("<qqiiq")  # after, times, error, most, hits
 
 
@@ -27,6 +28,12 @@ class Faults:
         # `after` last: it is what switches the slot on.
         struct.pack_into("<qii", self.map, at + 8, times, number, most)
         struct.pack_into("<q", self.map, at, after)
+
+    def set_ahead(self, clock, seconds):
+        """From now on that clock ("wall", "monotonic") is so far ahead of the system's."""
+        at = SLOTS.index(clock) * SLOT.size
+        struct.pack_into("<q", self.map, at + 8, int(seconds * 1e6))
+        struct.pack_into("<q", self.map, at, 0)
 
     def disarm(self, call):
         struct.pack_into("<q", self.map, SLOTS.index(call) * SLOT.size, -1)
