@@ -269,6 +269,15 @@ struct config_migration {
     struct config_gate gate;
 };
 
+enum config_tls_version { CONFIG_TLS_1_2, CONFIG_TLS_1_3 };
+/* What a client gets that names no host, or one that no certificate is for. */
+enum config_tls_unknown { CONFIG_TLS_UNKNOWN_DEFAULT, CONFIG_TLS_UNKNOWN_REFUSE };
+
+struct config_certificate {
+    char *certificate, *key; /* PEM files; without key it is in the certificate's file */
+    unsigned line;
+};
+
 /* None: 0, of rates UINT64_MAX. */
 struct config_limits {
     uint64_t connections;
@@ -301,6 +310,18 @@ struct config_service {
         size_t from_len;
         uint64_t timeout_us; /* for the whole header */
     } proxy_protocol;
+    struct {
+        bool present;
+        struct config_certificate *certificates; /* the first is shown where none fits better */
+        size_t certificates_len;
+        enum config_tls_unknown unknown_name;
+        enum config_tls_version min_version;
+        char *ciphers, *ciphersuites, *curves; /* as OpenSSL writes them; for TLS 1.2, for 1.3, for both */
+        char **alpn;                           /* best first; none: the extension is not answered */
+        size_t alpn_len;
+        uint64_t handshake_timeout_us;
+        uint32_t max_handshakes; /* at once; 0: no limit */
+    } tls;
     char **allow, **deny; /* prefixes, or @PATH */
     size_t allow_len, deny_len;
     struct config_limits limits;

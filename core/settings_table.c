@@ -45,6 +45,8 @@ static const char *const proxy_accept_words[] = {"off", "optional", "required", 
 static const char *const send_proxy_words[] = {"off", "v1", "v2", NULL};
 static const char *const tlv_words[] = {"alpn", "authority", "unique-id", "ssl", "crc32c", NULL};
 static const char *const check_proxy_words[] = {"group", "off", "v1", "v2", NULL};
+static const char *const tls_version_words[] = {"1.2", "1.3", NULL};
+static const char *const tls_unknown_words[] = {"default", "refuse", NULL};
 static const char *const initial_words[] = {"auto", "up", "down", NULL};
 static const char *const redis_words[] = {"any", "master", "replica", NULL};
 static const char *const postgresql_words[] = {"any", "read-write", "standby", NULL};
@@ -303,6 +305,7 @@ static const struct setting list[] = {
      .text = "The same once one side has said that it will send no more."},
 
 #include "core/settings_table_edge.h"
+#include "core/settings_table_tls.h"
     {.path = "services.groups",
      .type = SETTINGS_LIST,
      .flags = SETTINGS_REQUIRED,

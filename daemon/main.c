@@ -11,6 +11,7 @@
 #include "daemon/sandbox.h"
 #include "daemon/signals.h"
 #include "daemon/targets.h"
+#include "proxy/proxy.h"
 
 #include <fcntl.h>
 #include <getopt.h>
@@ -108,6 +109,15 @@ static int check(const char *path)
     struct targets *targets = NULL;
     if (load(path, &config, &targets) != 0) {
         return EX_CONFIG;
+    }
+    struct err_text err = {""};
+    for (size_t i = 0; i < config->services_len; i++) {
+        if (proxy_examine(&config->services[i], &err) != 0) {
+            fprintf(stderr, "%s: %s\n", path, err.text);
+            targets_destroy(targets);
+            config_free(config);
+            return EX_CONFIG;
+        }
     }
     printf("%s: ok (%zu service%s, %zu backend%s)\n", path, config->services_len,
            config->services_len == 1 ? "" : "s", targets->backends, targets->backends == 1 ? "" : "s");

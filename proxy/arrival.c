@@ -68,13 +68,23 @@ void arrival_leave(struct conn *conn)
     admission_leave(conn->home->shared->proxy->admission, &conn->claim[1]);
 }
 
+void arrival_pick(struct conn *conn, uint64_t now_us)
+{
+    conn_enter(conn, CONN_PICK, now_us);
+    connect_next(conn, now_us);
+}
+
 /* Who the client is, is known now. */
 static void pick(struct conn *conn, uint64_t now_us)
 {
-    if (let_in(conn, now_us)) {
-        conn_enter(conn, CONN_PICK, now_us);
-        connect_next(conn, now_us);
+    if (!let_in(conn, now_us)) {
+        return;
     }
+    if (handshake_is_due(conn)) {
+        handshake_begin(conn, now_us);
+        return;
+    }
+    arrival_pick(conn, now_us);
 }
 
 /* Why a client was not served, for somebody who looks for it: peers can cause these lines at will. */

@@ -8,6 +8,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "proxy/proxy_internal.h"
+#include "proxy/tls_stream.h"
 
 static void conn_free(struct worker_task *task, struct worker *worker)
 {
@@ -99,6 +100,9 @@ static void abort_begin(struct conn *conn, enum conn_side gone, uint64_t now_us)
     if (conn->reason != STATS_CLOSE_INTERNAL) {
         conn->reason = (uint8_t)reason_of(conn, gone);
     }
+    if (tls_stream_was_cut(&conn->stream[gone])) {
+        stats_add(&conn->home->stats.tls_truncated, 1);
+    }
     if (conn->reason == STATS_CLOSE_BACKEND_RESET) {
         conn->outcome = conn->backend_spoke ? STATS_ERROR_ABORT : STATS_ERROR_RESET;
     }
@@ -118,10 +122,8 @@ void close_continue(struct conn *conn, uint64_t now_us)
     if (!stream->send_failed && !relay_flush(conn, gone, now_us) && !stream->send_failed) {
         return; /* it will be writable again, or overstay */
     }
-    if (!stream->send_failed && conn->stream[gone].ended && !stream->shut) {
-        stream_shutdown(stream);
-    }
-    if (!stream->send_failed && stream_unacknowledged(stream) > 0) {
+    bool said = stream->send_failed || !conn->stream[gone].ended || stream_shutdown(stream);
+    if (!stream->send_failed && (!said || stream_unacknowledged(stream) > 0)) {
         if (!conn->look_armed) {
             deadline_arm(conn->home->shared->flush, &conn->look, now_us);
             conn->look_armed = true;
@@ -157,7 +159,7 @@ static void note_first_end(struct conn *conn)
 bool close_settle(struct conn *conn, uint64_t now_us)
 {
     note_first_end(conn);
-    if (conn->flow[CONN_CLIENT].done && conn->flow[CONN_BACKEND].done) {
+    if (conn->stream[CONN_CLIENT].relayed && conn->stream[CONN_BACKEND].relayed) {
         close_finish(conn, conn->first_ended_backend ? STATS_CLOSE_BACKEND_CLOSED : STATS_CLOSE_CLIENT_CLOSED,
                      -1, now_us);
         return true;
@@ -168,7 +170,8 @@ bool close_settle(struct conn *conn, uint64_t now_us)
             return true;
         }
     }
-    if (conn->state == CONN_RELAY && (conn->flow[CONN_CLIENT].done || conn->flow[CONN_BACKEND].done)) {
+    if (conn->state == CONN_RELAY &&
+        (conn->stream[CONN_CLIENT].relayed || conn->stream[CONN_BACKEND].relayed)) {
         conn_enter(conn, CONN_HALF_CLOSED, now_us);
     }
     return false;

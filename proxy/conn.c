@@ -109,6 +109,9 @@ void conn_enter(struct conn *conn, enum conn_state state, uint64_t now_us)
     assert(conn->magic == CONN_MAGIC);
     assert(conn_state_may_follow(from, state));
     conn->state = (uint8_t)state;
+    if (from == CONN_CLIENT_TLS) {
+        handshake_leave(conn);
+    }
     deadline_cancel(&conn->deadline);
     struct deadline_queue *queue = conn->home->queue[conn_state_deadline(state)];
     if (queue != NULL) {
@@ -170,6 +173,8 @@ static void on_event(struct conn *conn, enum conn_side side, short what)
     stream_note(&conn->stream[side], what);
     if (conn->state == CONN_PROXY_HEADER) {
         arrival_go_on(conn, now_us);
+    } else if (conn->state == CONN_CLIENT_TLS) {
+        handshake_go_on(conn, now_us);
     } else if (conn->state != CONN_PICK && conn->state != CONN_CONNECTING) {
         conn_run(conn, now_us); /* before that, a client waits in the kernel for its backend */
     }
@@ -200,6 +205,10 @@ uint64_t conn_on_deadline(struct deadline *deadline, uint64_t now_us, void *cont
     }
     if (state == CONN_PROXY_HEADER) {
         arrival_on_timeout(conn, now_us);
+        return 0;
+    }
+    if (state == CONN_CLIENT_TLS) {
+        handshake_on_timeout(conn, now_us);
         return 0;
     }
     uint64_t due_us = conn->moved_us + conn->home->service->length_us[conn_state_deadline(state)];
@@ -238,8 +247,7 @@ uint64_t conn_on_look(struct deadline *deadline, uint64_t now_us, void *context)
     for (int side = CONN_CLIENT; side <= CONN_BACKEND; side++) {
         struct stream *stream = &conn->stream[side];
         if (stream->unsure) {
-            stream->unsure = false;
-            stream->readable = true;
+            stream_look_again(stream);
         }
     }
     conn_run(conn, now_us);

@@ -52,6 +52,8 @@ uint64_t proxy_max_connections(const struct proxy *proxy);
  */
 MUST_CHECK int proxy_service_create(struct proxy *proxy, const struct proxy_service_spec *spec,
                                     struct proxy_service **out, struct err_text *err);
+/* Whether the files that the service's TLS goes by are there and good. ERR_INVALID, ERR_NOMEM. */
+MUST_CHECK int proxy_examine(const struct config_service *config, struct err_text *err);
 /* Begins to accept on all workers. */
 MUST_CHECK int proxy_service_start(struct proxy_service *service, struct err_text *err);
 /* Stops accepting and closes the listeners; connections go on. */

@@ -47,8 +47,6 @@ struct conn_spill {
 struct conn_flow {
     struct pipes_pipe *pipe;  /* lent by the pool while bulk goes on */
     struct conn_spill *spill; /* owned; NULL most of the time */
-    bool bulk;                /* a receive filled the scratch buffer: splice */
-    bool done;                /* everything up to the end was delivered, and the end too */
 };
 
 /* What connecting needs and relaying does not; freed when the connection is established. */
@@ -92,6 +90,8 @@ struct conn {
     struct addr_ip client;           /* behind a PROXY header the one in it */
     struct admission_claim claim[2]; /* on the service's limits, and on those over all */
 };
+
+struct tls_front;
 
 struct listener {
     struct event event;
@@ -142,7 +142,10 @@ struct proxy_service {
     struct bandwidth_limits pace;
     struct outward *outward; /* owned; by group */
     size_t outward_len;
-    bool introduces;            /* a group wants PROXY headers */
+    bool introduces; /* a group wants PROXY headers */
+    _Atomic(struct tls_front *)
+        front; /* a reference; what is replaced is retired. NULL: clients speak plainly */
+    _Atomic uint32_t handshakes, max_handshakes; /* with clients, that run now; 0: no limit */
     _Atomic unsigned listening; /* workers that still hold listeners; the last one closes Unix paths */
     _Atomic unsigned alive;     /* workers that still hold anything of it; 0: the workers have ended */
     _Atomic unsigned unfreed;   /* workers that have not yet seen a destroy; the last one frees */
@@ -228,6 +231,25 @@ MUST_CHECK int arrival_configure(struct proxy_service *service, const struct con
 void arrival_release(struct proxy_service *service);
 /* The connection ends: gives back what it holds of the limits. */
 void arrival_leave(struct conn *conn);
+
+/* The client may be served: picks a backend. */
+void arrival_pick(struct conn *conn, uint64_t now_us);
+
+/* ---- handshake.c: TLS as a stage of a connection */
+
+/* Takes from config (borrowed for the call) what this needs; handshake_release gives it back, also after a
+ * failure. Errors as those of tls_front_create. */
+MUST_CHECK int handshake_configure(struct proxy_service *service, const struct config_service *config,
+                                   struct err_text *err);
+void handshake_release(struct proxy_service *service);
+/* Whether clients of the service speak TLS. */
+bool handshake_is_due(const struct conn *conn);
+/* CLIENT_TLS: begins; the client's socket has news; the time is over. May close, or go on to PICK. */
+void handshake_begin(struct conn *conn, uint64_t now_us);
+void handshake_go_on(struct conn *conn, uint64_t now_us);
+void handshake_on_timeout(struct conn *conn, uint64_t now_us);
+/* That state is left, one way or the other. */
+void handshake_leave(struct conn *conn);
 
 /* ---- outward.c: how we appear to a backend */
 

@@ -166,7 +166,7 @@ static ssize_t pump_copy(struct pump *pump)
         return n;
     }
     note_turn(pump);
-    pump->flow->bulk = (size_t)n == size;
+    pump->from->bulk = (size_t)n == size && pump->from->tls == NULL && pump->to->tls == NULL;
     size_t sent = 0;
     while (sent < (size_t)n && pump->to->writable) {
         ssize_t out = stream_send(pump->to, scratch + sent, (size_t)n - sent);
@@ -199,13 +199,13 @@ static void pipe_return(struct pump *pump)
         pipes_put(&pump->conn->home->shared->pipes, pump->flow->pipe);
         pump->flow->pipe = NULL;
     }
-    pump->flow->bulk = false;
+    pump->from->bulk = false;
 }
 
 /* One receive and its delivery. */
 static ssize_t pump_once(struct pump *pump)
 {
-    if (pump->flow->bulk && pump->flow->pipe == NULL) {
+    if (pump->from->bulk && pump->flow->pipe == NULL) {
         pump->flow->pipe = pipes_get(&pump->conn->home->shared->pipes);
     }
     if (pump->flow->pipe == NULL) {
@@ -223,13 +223,13 @@ static ssize_t pump_once(struct pump *pump)
 static void finish(struct pump *pump)
 {
     pipe_return(pump);
-    if (pump->flow->done) {
+    if (pump->from->relayed) {
         return;
     }
-    pump->flow->done = true;
-    if (!pump->conn->flow[CONN_OTHER(pump->side)].done) {
-        stream_shutdown(pump->to); /* else both are to be closed now, which says the same */
-    }
+    /* When the other direction has ended too, both are to be closed now, which says the same to a socket. */
+    bool close_says_it = pump->to->relayed && pump->to->tls == NULL;
+    pump->from->relayed =
+        close_says_it || stream_shutdown(pump->to); /* blocked: the next event tries again */
 }
 
 /* False: the bandwidth is used up for now. A pipe is not held meanwhile, bulk goes on with another. */

@@ -17,6 +17,7 @@ static void service_free(struct proxy_service *service)
         free(service->per_worker[w]);
     }
     arrival_release(service);
+    handshake_release(service);
     outward_release(service);
     free(service->per_worker);
     free(service->unix_fd);
@@ -171,6 +172,7 @@ static struct proxy_service *service_alloc(struct proxy *proxy, const struct pro
     const struct proxy_timeouts *t = &spec->timeouts;
     service->length_us[CONN_DEADLINE_NONE] = CLOCK_NEVER;
     service->length_us[CONN_DEADLINE_PROXY_HEADER] = CLOCK_NEVER;
+    service->length_us[CONN_DEADLINE_HANDSHAKE] = CLOCK_NEVER;
     service->length_us[CONN_DEADLINE_FIRST_BYTE] = CLOCK_NEVER;
     service->length_us[CONN_DEADLINE_CONNECT] = t->connect_us;
     service->length_us[CONN_DEADLINE_IDLE] = t->idle_us;
@@ -188,6 +190,9 @@ int proxy_service_create(struct proxy *proxy, const struct proxy_service_spec *s
         return err_set(err, ERR_NOMEM, "service %s: out of memory", spec->name);
     }
     int code = spec->config != NULL ? arrival_configure(service, spec->config, err) : 0;
+    if (code == 0 && spec->config != NULL) {
+        code = handshake_configure(service, spec->config, err);
+    }
     if (code == 0 && spec->config != NULL) {
         code = outward_configure(service, spec->config, err);
     }

@@ -3,6 +3,7 @@
  * that move bytes. Runs on the connection's worker. What to move and when is decided in relay.c.
  */
 #include "proxy/stream.h"
+#include "proxy/tls_stream.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -103,7 +104,7 @@ static bool is_of_peer(int code)
     }
 }
 
-static ssize_t read_failed(struct stream *stream, int code)
+ssize_t stream_read_failed(struct stream *stream, int code)
 {
     if (code == EINTR) {
         return STREAM_AGAIN;
@@ -118,7 +119,7 @@ static ssize_t read_failed(struct stream *stream, int code)
     return STREAM_FAILED;
 }
 
-static ssize_t write_failed(struct stream *stream, int code)
+ssize_t stream_write_failed(struct stream *stream, int code)
 {
     if (code == EINTR) {
         return STREAM_AGAIN;
@@ -153,7 +154,7 @@ static bool met_reset(struct stream *stream)
     if (getsockopt(stream->fd, SOL_SOCKET, SO_ERROR, &code, &len) != 0 || code == 0) {
         return false;
     }
-    (void)write_failed(stream, code);
+    (void)stream_write_failed(stream, code);
     return true;
 }
 
@@ -173,10 +174,25 @@ void stream_note(struct stream *stream, short what)
         stream->ending = true;
         stream->readable = true;
     }
+    if (stream->tls != NULL) {
+        tls_stream_note(stream, what);
+    }
+}
+
+void stream_look_again(struct stream *stream)
+{
+    stream->unsure = false;
+    stream->readable = true;
+    if (stream->tls != NULL) {
+        tls_stream_note(stream, EV_READ);
+    }
 }
 
 ssize_t stream_recv(struct stream *stream, void *buffer, size_t size)
 {
+    if (stream->tls != NULL) {
+        return tls_stream_recv(stream, buffer, size);
+    }
     ssize_t n = recv(stream->fd, buffer, size, 0);
     if (n > 0) {
         if ((size_t)n < size && !stream->ending && !stream->send_failed) {
@@ -185,7 +201,7 @@ ssize_t stream_recv(struct stream *stream, void *buffer, size_t size)
         }
         return n;
     }
-    return n == 0 ? read_end(stream) : read_failed(stream, errno);
+    return n == 0 ? read_end(stream) : stream_read_failed(stream, errno);
 }
 
 /* Called before each send. A connection that sends once never pays for the option. */
@@ -201,12 +217,15 @@ static void undelay(struct stream *stream)
 
 ssize_t stream_send(struct stream *stream, const void *bytes, size_t size)
 {
+    if (stream->tls != NULL) {
+        return tls_stream_send(stream, bytes, size);
+    }
     undelay(stream);
     ssize_t n = send(stream->fd, bytes, size, MSG_NOSIGNAL);
     if (n > 0) {
         return n; /* cut short or not: only "again" tells for certain that an event will come */
     }
-    return write_failed(stream, n == 0 ? EAGAIN : errno);
+    return stream_write_failed(stream, n == 0 ? EAGAIN : errno);
 }
 
 /* splice(2) says 0 at an end, but also where urgent data stands in its way (tcp_splice_read); only a receive
@@ -218,7 +237,7 @@ static ssize_t fill_nothing(struct stream *stream)
     if (n > 0) {
         return STREAM_UNABLE;
     }
-    return n == 0 ? read_end(stream) : read_failed(stream, errno);
+    return n == 0 ? read_end(stream) : stream_read_failed(stream, errno);
 }
 
 ssize_t stream_fill(struct stream *stream, int pipe_fd, size_t size)
@@ -233,7 +252,7 @@ ssize_t stream_fill(struct stream *stream, int pipe_fd, size_t size)
     if (errno == EINVAL || errno == ENOSYS || errno == ENOMEM) {
         return STREAM_UNABLE;
     }
-    ssize_t said = read_failed(stream, errno);
+    ssize_t said = stream_read_failed(stream, errno);
     /* "Again" may also mean that urgent data stands in the way of what has all come already: then no event
      * will tell, and a later look by a receive gets past it. */
     stream->unsure = !stream->readable && said == STREAM_AGAIN;
@@ -247,15 +266,19 @@ ssize_t stream_drain(struct stream *stream, int pipe_fd, size_t size)
     if (n > 0) {
         return n;
     }
-    return write_failed(stream, n == 0 ? EPIPE : errno);
+    return stream_write_failed(stream, n == 0 ? EPIPE : errno);
 }
 
-void stream_shutdown(struct stream *stream)
+bool stream_shutdown(struct stream *stream)
 {
+    if (stream->tls != NULL && !tls_stream_shutdown(stream)) {
+        return false;
+    }
     if (!stream->shut && !stream->send_failed && shutdown(stream->fd, SHUT_WR) != 0) {
-        (void)write_failed(stream, EPIPE);
+        (void)stream_write_failed(stream, EPIPE);
     }
     stream->shut = true;
+    return true;
 }
 
 int stream_unacknowledged(const struct stream *stream)
@@ -275,6 +298,9 @@ void stream_close(struct stream *stream, bool as_reset)
     }
     if (stream->fd < 0) {
         return;
+    }
+    if (stream->tls != NULL) {
+        tls_stream_close(stream, as_reset);
     }
     if (as_reset) {
         const struct linger linger = {.l_onoff = 1, .l_linger = 0};

@@ -1,0 +1,142 @@
+/* Certificates and keys from files: see proxy/tls_files.h. What is done with them is in proxy/tls_front.c. */
+#include "proxy/tls_files.h"
+
+#include <stdint.h>
+#include <string.h>
+#include <time.h>
+
+#define SECONDS_A_DAY 86400
+
+const char *tls_reason(const char *other)
+{
+    const char *why = NULL;
+    unsigned long code;
+    while ((code = ERR_get_error()) != 0) {
+        if (ERR_SYSTEM_ERROR(code)) {
+            why = strerror(ERR_GET_REASON(code));
+            break;
+        }
+        why = ERR_reason_error_string(code);
+    }
+    ERR_clear_error();
+    return why != NULL ? why : other;
+}
+
+static int complain(struct err_text *err, const char *what, const char *file, const char *other)
+{
+    return err_set(err, ERR_INVALID, "%s \"%s\" cannot be used: %s", what, file, tls_reason(other));
+}
+
+void tls_certificate_clear(struct tls_certificate *certificate)
+{
+    X509_free(certificate->leaf);
+    sk_X509_pop_free(certificate->chain, X509_free);
+    EVP_PKEY_free(certificate->key);
+    *certificate = (struct tls_certificate){.leaf = NULL};
+}
+
+/* All further certificates of the file. */
+static int read_chain(BIO *file, const char *path, struct tls_certificate *out, struct err_text *err)
+{
+    X509 *next;
+    while ((next = PEM_read_bio_X509(file, NULL, NULL, NULL)) != NULL) {
+        if (sk_X509_push(out->chain, next) == 0) {
+            X509_free(next);
+            return err_set(err, ERR_NOMEM, "no memory for certificates");
+        }
+    }
+    unsigned long code = ERR_peek_last_error();
+    if (ERR_GET_LIB(code) != ERR_LIB_PEM || ERR_GET_REASON(code) != PEM_R_NO_START_LINE) {
+        return complain(err, "certificate", path, "one behind the first is broken");
+    }
+    ERR_clear_error(); /* the end of the file */
+    return 0;
+}
+
+static int read_certificates(const char *path, struct tls_certificate *out, struct err_text *err)
+{
+    ERR_clear_error();
+    BIO *file = BIO_new_file(path, "r");
+    if (file == NULL) {
+        return complain(err, "certificate", path, "it cannot be read");
+    }
+    out->leaf = PEM_read_bio_X509_AUX(file, NULL, NULL, NULL);
+    out->chain = sk_X509_new_null();
+    int rc = 0;
+    if (out->leaf == NULL) {
+        rc = complain(err, "certificate", path, "it is not PEM");
+    } else if (out->chain == NULL) {
+        rc = err_set(err, ERR_NOMEM, "no memory for certificates");
+    } else {
+        rc = read_chain(file, path, out, err);
+    }
+    BIO_free(file);
+    return rc;
+}
+
+/* An encrypted key asks for a pass phrase: there is none to be had, and the terminal must not be asked. */
+static int no_phrase(char *out, int size, int writing, void *asked)
+{
+    (void)out;
+    (void)size;
+    (void)writing;
+    *(bool *)asked = true;
+    return -1;
+}
+
+static int read_key(const char *path, struct tls_certificate *out, struct err_text *err)
+{
+    bool asked = false;
+    ERR_clear_error();
+    BIO *file = BIO_new_file(path, "r");
+    if (file == NULL) {
+        return complain(err, "key", path, "it cannot be read");
+    }
+    out->key = PEM_read_bio_PrivateKey(file, NULL, no_phrase, &asked);
+    BIO_free(file);
+    if (out->key == NULL && asked) {
+        ERR_clear_error();
+        return err_set(err, ERR_INVALID, "key \"%s\" cannot be used: it is encrypted", path);
+    }
+    return out->key != NULL ? 0 : complain(err, "key", path, "it is not PEM");
+}
+
+int tls_certificate_load(const struct config_certificate *config, struct tls_certificate *out,
+                         struct err_text *err)
+{
+    *out = (struct tls_certificate){.leaf = NULL};
+    int rc = read_certificates(config->certificate, out, err);
+    if (rc == 0) {
+        rc = read_key(config->key, out, err);
+    }
+    if (rc == 0 && X509_check_private_key(out->leaf, out->key) != 1) {
+        ERR_clear_error();
+        rc = err_set(err, ERR_INVALID, "key \"%s\" is not that of the certificate \"%s\"", config->key,
+                     config->certificate);
+    }
+    if (rc != 0) {
+        tls_certificate_clear(out);
+    }
+    return rc;
+}
+
+/* Seconds since 1970; INT64_MAX when it cannot be told. */
+static int64_t end_of(const X509 *certificate)
+{
+    int days = 0;
+    int seconds = 0;
+    ASN1_TIME *zero = ASN1_TIME_set(NULL, 0);
+    bool known = zero != NULL && ASN1_TIME_diff(&days, &seconds, zero, X509_get0_notAfter(certificate)) == 1;
+    ASN1_TIME_free(zero);
+    return known ? (int64_t)days * SECONDS_A_DAY + seconds : INT64_MAX;
+}
+
+int64_t tls_certificate_end_s(const struct tls_certificate *certificate)
+{
+    int64_t first = end_of(certificate->leaf);
+    for (int i = 0; i < sk_X509_num(certificate->chain); i++) {
+        int64_t end = end_of(sk_X509_value(certificate->chain, i));
+        first = end < first ? end : first;
+    }
+    return first;
+}

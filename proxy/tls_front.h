@@ -1,0 +1,27 @@
+/*
+ * What a service shows to its clients by TLS: certificates by name, versions, ciphers, protocols. Made from
+ * the configuration on the control thread, then immutable; workers read it without locks. Counted: each
+ * connection holds one reference, the service another.
+ */
+#ifndef PROXY_TLS_FRONT_H
+#define PROXY_TLS_FRONT_H
+
+#include "core/config.h"
+#include "core/err.h"
+
+struct ssl_st;
+struct tls_front;
+
+/* Reads all files. The caller has one reference. ERR_INVALID says which file or setting is wrong, and why;
+ * ERR_NOMEM. Control thread. */
+MUST_CHECK int tls_front_create(const struct config_service *config, struct tls_front **out,
+                                struct err_text *err);
+/* Any thread. */
+void tls_front_hold(struct tls_front *front);
+/* Gives back a reference, the last one frees. As a destroy function: takes struct tls_front, NULL is allowed.
+ * Any thread. */
+void tls_front_drop(void *front);
+/* For one connection with a client. NULL without memory. Any thread that holds a reference. */
+struct ssl_st *tls_front_accept(const struct tls_front *front);
+
+#endif

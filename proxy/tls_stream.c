@@ -1,0 +1,336 @@
+/*
+ * Answers for one encrypted end of a connection: moves bytes between libssl and the socket, and says what
+ * came of it in the words of proxy/stream.h. Runs on the connection's worker. What is shown to a peer and
+ * what is believed of it is in the contexts (proxy/tls_front.c, proxy/tls_back.c).
+ *
+ * libssl gets the socket through a BIO of our own. It knows from events and short receives when the socket
+ * is empty, so that asking costs no system call. And it never tells libssl of a failed send: libssl would
+ * refuse to read what the peer had sent before, which must be delivered (reliability: the tail of a reply).
+ */
+#include "proxy/tls_stream.h"
+
+#include "core/openssl.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+struct tls_stream {
+    SSL *ssl;              /* owned */
+    struct stream *stream; /* borrowed: this is part of it */
+    void (*drop)(void *context);
+    void *context;
+    int recv_error, send_error; /* errno of what broke; 0: nothing did */
+    bool over;                  /* receiving has come to its end */
+    ssize_t verdict;            /* then: STREAM_END or STREAM_FAILED */
+    bool dry;                   /* the socket was emptied: nothing to be had before an event */
+    bool short_receive;         /* and that was seen by a short receive alone */
+    bool peer_ended;            /* its FIN was read */
+    bool established;
+    bool cut;
+    bool receiving_waits_to_send; /* libssl has something to send before it reads on */
+    bool sending_waits_to_receive;
+};
+
+/* ---- the socket, as libssl sees it */
+
+static BIO_METHOD *method;
+
+static int on_read_failed(struct tls_stream *tls, BIO *bio, int code)
+{
+    if (code == EAGAIN || code == EINTR) {
+        tls->dry = code == EAGAIN;
+        tls->short_receive = false;
+        BIO_set_retry_read(bio);
+    } else {
+        tls->recv_error = code;
+    }
+    return 0;
+}
+
+static int on_read(BIO *bio, char *out, size_t size, size_t *n)
+{
+    struct tls_stream *tls = BIO_get_data(bio);
+    BIO_clear_retry_flags(bio);
+    if (tls->dry) {
+        BIO_set_retry_read(bio);
+        return 0;
+    }
+    ssize_t got = recv(tls->stream->fd, out, size, 0);
+    if (got < 0) {
+        return on_read_failed(tls, bio, errno);
+    }
+    if (got == 0) {
+        tls->peer_ended = true;
+        return 0;
+    }
+    if ((size_t)got < size && !tls->stream->ending && !tls->stream->send_failed) {
+        tls->dry = true;
+        tls->short_receive = true;
+    }
+    *n = (size_t)got;
+    return 1;
+}
+
+static int on_write(BIO *bio, const char *bytes, size_t size, size_t *n)
+{
+    struct tls_stream *tls = BIO_get_data(bio);
+    BIO_clear_retry_flags(bio);
+    *n = size;
+    if (tls->send_error != 0 || tls->stream->shut) {
+        return 1; /* nobody will read it */
+    }
+    ssize_t sent = send(tls->stream->fd, bytes, size, MSG_NOSIGNAL);
+    if (sent >= 0) {
+        *n = (size_t)sent;
+        return 1;
+    }
+    if (errno == EAGAIN || errno == EINTR) {
+        BIO_set_retry_write(bio);
+        return 0;
+    }
+    tls->send_error = errno;
+    return 1;
+}
+
+static long on_control(BIO *bio, int command, long number, void *pointer)
+{
+    const struct tls_stream *tls = BIO_get_data(bio);
+    (void)number;
+    (void)pointer;
+    switch (command) {
+    case BIO_CTRL_FLUSH:
+        return 1;
+    case BIO_CTRL_EOF:
+        return tls->peer_ended;
+    default:
+        return 0;
+    }
+}
+
+int tls_stream_setup(struct err_text *err)
+{
+    if (method != NULL) {
+        return 0;
+    }
+    int type = BIO_get_new_index();
+    BIO_METHOD *made = BIO_meth_new(type | BIO_TYPE_SOURCE_SINK, "connection");
+    if (made == NULL || BIO_meth_set_read_ex(made, on_read) != 1 ||
+        BIO_meth_set_write_ex(made, on_write) != 1 || BIO_meth_set_ctrl(made, on_control) != 1) {
+        BIO_meth_free(made);
+        return err_set(err, ERR_NOMEM, "no memory for TLS");
+    }
+    method = made;
+    return 0;
+}
+
+/* ---- beginning and end */
+
+bool tls_stream_begin(struct stream *stream, SSL *ssl, void (*drop)(void *context), void *context)
+{
+    struct tls_stream *tls = calloc(1, sizeof(*tls));
+    BIO *bio = BIO_new(method);
+    if (tls == NULL || bio == NULL || ssl == NULL) {
+        BIO_free(bio);
+        SSL_free(ssl);
+        free(tls);
+        drop(context);
+        return false;
+    }
+    *tls = (struct tls_stream){.ssl = ssl, .stream = stream, .drop = drop, .context = context};
+    BIO_set_data(bio, tls);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(ssl, bio, bio);
+    SSL_set_read_ahead(ssl, 1);
+    stream->tls = tls;
+    return true;
+}
+
+/* Whether anything can still be said to the peer by TLS. */
+static bool is_sound(const struct tls_stream *tls)
+{
+    return tls->established && tls->send_error == 0 && tls->verdict != STREAM_FAILED &&
+           !tls->stream->send_failed && !tls->stream->recv_failed;
+}
+
+void tls_stream_close(struct stream *stream, bool as_reset)
+{
+    struct tls_stream *tls = stream->tls;
+    if (!as_reset && !stream->shut && is_sound(tls)) {
+        ERR_clear_error();
+        (void)SSL_shutdown(tls->ssl);
+    }
+    stream->tls = NULL;
+    SSL_free(tls->ssl);
+    tls->drop(tls->context);
+    free(tls);
+    ERR_clear_error();
+}
+
+SSL *tls_stream_ssl(const struct stream *stream)
+{
+    return stream->tls->ssl;
+}
+
+bool tls_stream_is_resumed(const struct stream *stream)
+{
+    return SSL_session_reused(stream->tls->ssl) == 1;
+}
+
+bool tls_stream_was_cut(const struct stream *stream)
+{
+    return stream->tls != NULL && stream->tls->cut;
+}
+
+/* ---- handshake */
+
+enum tls_progress tls_stream_handshake(struct stream *stream)
+{
+    struct tls_stream *tls = stream->tls;
+    ERR_clear_error();
+    int rc = SSL_do_handshake(tls->ssl);
+    if (tls->send_error != 0) {
+        return TLS_FAILED;
+    }
+    if (rc == 1) {
+        tls->established = true;
+        return TLS_DONE;
+    }
+    int what = SSL_get_error(tls->ssl, rc);
+    return what == SSL_ERROR_WANT_READ || what == SSL_ERROR_WANT_WRITE ? TLS_PENDING : TLS_FAILED;
+}
+
+void tls_stream_describe_failure(const struct stream *stream, char *out, size_t size)
+{
+    const struct tls_stream *tls = stream->tls;
+    unsigned long code = ERR_peek_error();
+    const char *why = code != 0 ? ERR_reason_error_string(code) : NULL;
+    long verify = SSL_get_verify_result(tls->ssl);
+    if (tls->recv_error != 0 || tls->send_error != 0) {
+        (void)snprintf(out, size, "the connection broke");
+    } else if (verify != X509_V_OK && SSL_get_verify_mode(tls->ssl) != SSL_VERIFY_NONE) {
+        (void)snprintf(out, size, "certificate: %s", X509_verify_cert_error_string(verify));
+    } else if (tls->peer_ended) {
+        (void)snprintf(out, size, "the peer ended the connection");
+    } else {
+        (void)snprintf(out, size, "%s", why != NULL ? why : "unknown");
+    }
+}
+
+/* ---- bytes */
+
+void tls_stream_note(struct stream *stream, short what)
+{
+    struct tls_stream *tls = stream->tls;
+    if (what & (EV_READ | EV_CLOSED)) {
+        tls->dry = false;
+        if (tls->sending_waits_to_receive) {
+            tls->sending_waits_to_receive = false;
+            stream->writable = true;
+        }
+    }
+    if ((what & EV_WRITE) && tls->receiving_waits_to_send) {
+        tls->receiving_waits_to_send = false;
+        stream->readable = true;
+    }
+}
+
+/* libssl had no more: notes whether that is for now or for good. Right after its call. */
+static void note_none(struct tls_stream *tls)
+{
+    struct stream *stream = tls->stream;
+    switch (SSL_get_error(tls->ssl, 0)) {
+    case SSL_ERROR_WANT_READ:
+        stream->readable = !tls->dry; /* not dry: a signal came in between */
+        stream->unsure = tls->dry && tls->short_receive;
+        break;
+    case SSL_ERROR_WANT_WRITE:
+        tls->receiving_waits_to_send = true;
+        stream->readable = false;
+        break;
+    case SSL_ERROR_ZERO_RETURN:
+        tls->verdict = STREAM_END;
+        tls->over = true;
+        break;
+    default:
+        tls->verdict = STREAM_FAILED;
+        tls->over = true;
+        break;
+    }
+}
+
+/* Receiving has come to its end, one way or the other. */
+static ssize_t recv_over(struct tls_stream *tls)
+{
+    struct stream *stream = tls->stream;
+    stream->readable = false;
+    stream->unsure = false;
+    if (tls->verdict == STREAM_END) {
+        stream->ended = true;
+        return STREAM_END;
+    }
+    if (tls->recv_error != 0) {
+        return stream_read_failed(stream, tls->recv_error);
+    }
+    tls->cut = tls->peer_ended && !stream->reset_taken;
+    stream->recv_failed = true;
+    return STREAM_FAILED;
+}
+
+ssize_t tls_stream_recv(struct stream *stream, void *buffer, size_t size)
+{
+    struct tls_stream *tls = stream->tls;
+    size_t received = 0;
+    while (received < size && !tls->over) {
+        size_t n = 0;
+        ERR_clear_error();
+        if (SSL_read_ex(tls->ssl, (unsigned char *)buffer + received, size - received, &n) != 1) {
+            note_none(tls);
+            break;
+        }
+        received += n;
+    }
+    if (received > 0) {
+        return (ssize_t)received; /* an end behind it is told by the next call: readable stays */
+    }
+    return tls->over ? recv_over(tls) : STREAM_AGAIN;
+}
+
+ssize_t tls_stream_send(struct stream *stream, const void *bytes, size_t size)
+{
+    struct tls_stream *tls = stream->tls;
+    size_t n = 0;
+    ERR_clear_error();
+    int rc = SSL_write_ex(tls->ssl, bytes, size, &n);
+    if (tls->send_error != 0) {
+        tls->dry = false; /* what the peer sent before must be looked for */
+        return stream_write_failed(stream, tls->send_error);
+    }
+    if (rc == 1) {
+        return (ssize_t)n;
+    }
+    int what = SSL_get_error(tls->ssl, rc);
+    if (what != SSL_ERROR_WANT_READ && what != SSL_ERROR_WANT_WRITE) {
+        return stream_write_failed(stream, EPIPE);
+    }
+    tls->sending_waits_to_receive = what == SSL_ERROR_WANT_READ;
+    stream->writable = false;
+    return STREAM_AGAIN;
+}
+
+bool tls_stream_shutdown(struct stream *stream)
+{
+    struct tls_stream *tls = stream->tls;
+    if (stream->shut || !is_sound(tls)) {
+        return true;
+    }
+    ERR_clear_error();
+    int rc = SSL_shutdown(tls->ssl);
+    if (rc < 0 && SSL_get_error(tls->ssl, rc) == SSL_ERROR_WANT_WRITE && tls->send_error == 0) {
+        stream->writable = false;
+        return false;
+    }
+    return true;
+}
