@@ -88,9 +88,14 @@ static json_t *json_of_check(const struct admin_service *service, const struct b
         return json_null();
     }
     uint64_t now_us = clock_wall_us();
-    return json_pack("{s:b,s:o,s:I,s:o}", "passed", (int)check.passed, "reason",
+    json_t *left = check.certificate_us == 0
+                       ? json_null()
+                       : json_integer(((json_int_t)check.certificate_us - (json_int_t)now_us) /
+                                      (json_int_t)CLOCK_US_PER_S);
+    return json_pack("{s:b,s:o,s:I,s:o,s:o}", "passed", (int)check.passed, "reason",
                      render_json_text(check.reason), "duration_us", (json_int_t)check.duration_us, "age_s",
-                     json_of_seconds(now_us > check.wall_us ? now_us - check.wall_us : 0));
+                     json_of_seconds(now_us > check.wall_us ? now_us - check.wall_us : 0),
+                     "certificate_left_s", left);
 }
 
 static uint32_t configured_weight(const struct admin_service *service, const struct backend *backend)

@@ -77,6 +77,15 @@ static void tell_room(void *context, uint64_t *open, uint64_t *most)
     *most = proxy_max_connections(service->app->proxy);
 }
 
+static uint64_t tell_certificate(void *context, const struct backend *backend)
+{
+    const struct app_service *service = context;
+    struct health_result result;
+    return service->health != NULL && health_last(service->health, backend, &result) == ERR_OK
+               ? result.certificate_us
+               : 0;
+}
+
 static uint64_t tell_drained(void *context)
 {
     const struct app_service *service = context;
@@ -97,6 +106,7 @@ static int create_migration(struct app *app, struct app_service *service, struct
                                               .events = app->events,
                                               .close_connections = close_connections,
                                               .room = tell_room,
+                                              .certificate_end_us = tell_certificate,
                                               .drained = tell_drained,
                                               .context = service};
     return migration_create(&options, &service->migration, err);

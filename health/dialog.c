@@ -37,11 +37,12 @@ struct probe {
     struct event *timer; /* owned; the absolute time, and what ended within start */
     enum phase phase;
     int fd;
-    SSL *ssl;        /* owned; NULL: plain */
-    bool handshaken; /* a SECURE phase lies behind */
-    bool begin_tls;  /* the script waits for it once all is sent */
-    size_t sent;     /* of run.out */
-    size_t traced;   /* of run.out */
+    SSL *ssl;                /* owned; NULL: plain */
+    bool handshaken;         /* a SECURE phase lies behind */
+    bool begin_tls;          /* the script waits for it once all is sent */
+    size_t sent;             /* of run.out */
+    size_t traced;           /* of run.out */
+    uint64_t certificate_us; /* as in struct probe_result */
     /* How it ended; in PHASE_ENDED. */
     enum probe_outcome outcome;
     char reason[PROBE_REASON_MAX];
@@ -77,7 +78,10 @@ static void release(struct probe *probe)
 /* Last: the callee may start or destroy the probe. */
 static void report(struct probe *probe, bool warning)
 {
-    struct probe_result result = {.outcome = probe->outcome, .reason = probe->reason, .warning = warning};
+    struct probe_result result = {.outcome = probe->outcome,
+                                  .reason = probe->reason,
+                                  .warning = warning,
+                                  .certificate_us = probe->certificate_us};
     char reason[PROBE_REASON_MAX];
     struct agent_report agent;
     if (probe->script != NULL && probe->run.agent.heard) {
@@ -330,7 +334,13 @@ static void begin_talk(struct probe *probe)
 static void on_secured(struct probe *probe)
 {
     char text[96];
+    uint64_t wall_us = clock_wall_us();
+    int64_t left_s;
     probe->handshaken = true;
+    if (secure_certificate_left(probe->ssl, wall_us, &left_s)) {
+        int64_t end_us = (int64_t)wall_us + left_s * (int64_t)CLOCK_US_PER_S;
+        probe->certificate_us = end_us > 0 ? (uint64_t)end_us : 1;
+    }
     (void)secure_describe(probe->ssl, probe->spec.means->config, clock_wall_us(), text, sizeof(text));
     note(probe, text);
     if (probe->script == NULL) {
@@ -515,6 +525,7 @@ static void start(struct probe *probe)
     assert(probe->phase == PHASE_IDLE);
     probe->phase = PHASE_CONNECT;
     probe->handshaken = false;
+    probe->certificate_us = 0;
     probe->begin_tls = false;
     probe->run.agent.heard = false;
     probe->run.secured = false;

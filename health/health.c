@@ -105,6 +105,7 @@ static void remember(struct check *check, const struct probe_result *result, uin
     last->passed = result->outcome == PROBE_PASSED;
     last->wall_us = clock_wall_us();
     last->duration_us = now_us - check->started_us;
+    last->certificate_us = result->certificate_us != 0 ? result->certificate_us : last->certificate_us;
     (void)snprintf(last->reason, sizeof(last->reason), "%s", result->reason);
 }
 

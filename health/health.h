@@ -22,7 +22,8 @@ struct health_result {
     bool passed;
     uint64_t wall_us; /* when it ended */
     uint64_t duration_us;
-    char reason[160]; /* "connected", "connection refused", "timed out after 1s" */
+    uint64_t certificate_us; /* wall time at which the server's certificate ends, as last seen; 0: never */
+    char reason[160];        /* "connected", "connection refused", "timed out after 1s" */
 };
 
 /*

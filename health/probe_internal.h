@@ -31,6 +31,7 @@ struct probe_result {
     const char *reason;               /* never NULL */
     bool warning;                     /* passed, but the reason names something to look after */
     const struct agent_report *agent; /* NULL: no agent was heard */
+    uint64_t certificate_us;          /* when the server's certificate ends, wall time; 0: none was seen */
 };
 
 /* Exactly once for each start that was not cancelled, from the loop and never from within start. result is

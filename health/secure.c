@@ -119,19 +119,26 @@ void secure_describe_failure(const SSL *ssl, char *out, size_t out_size)
     ERR_clear_error();
 }
 
-bool secure_describe(const SSL *ssl, const struct config_health *config, uint64_t wall_us, char *out,
-                     size_t out_size)
+bool secure_certificate_left(const SSL *ssl, uint64_t wall_us, int64_t *left_s)
 {
     const X509 *certificate = SSL_get0_peer_certificate(ssl);
-    time_t now = (time_t)(wall_us / CLOCK_US_PER_S);
-    ASN1_TIME *present = ASN1_TIME_set(NULL, now);
+    ASN1_TIME *present = ASN1_TIME_set(NULL, (time_t)(wall_us / CLOCK_US_PER_S));
     int days = 0;
     int seconds = 0;
     bool known = certificate != NULL && present != NULL &&
                  ASN1_TIME_diff(&days, &seconds, present, X509_get0_notAfter(certificate)) == 1;
     ASN1_TIME_free(present);
-    int64_t left = (int64_t)days * SECONDS_A_DAY + seconds;
+    *left_s = (int64_t)days * SECONDS_A_DAY + seconds;
+    return known;
+}
+
+bool secure_describe(const SSL *ssl, const struct config_health *config, uint64_t wall_us, char *out,
+                     size_t out_size)
+{
+    int64_t left = 0;
+    bool known = secure_certificate_left(ssl, wall_us, &left);
     bool warning = known && left * (int64_t)CLOCK_US_PER_S < (int64_t)config->tls.expiry_warning_us;
+    int days = (int)(left / SECONDS_A_DAY);
     if (!known) {
         (void)snprintf(out, out_size, "%s", SSL_get_version(ssl));
     } else if (left < 0) {

@@ -31,6 +31,8 @@ enum secure_rc secure_write(SSL *ssl, const void *data, size_t len, size_t *n);
 /* What FAILED meant: "certificate verify failed: unable to get local issuer certificate". Empties OpenSSL's
  * list of errors. */
 void secure_describe_failure(const SSL *ssl, char *out, size_t out_size);
+/* Seconds from wall_us until the server's certificate ends, below 0 when it has; false: not known. */
+bool secure_certificate_left(const SSL *ssl, uint64_t wall_us, int64_t *left_s);
 /* After the handshake: "TLSv1.3, certificate valid 61d". True when it ends within the time set or has ended,
  * which the text then says. */
 bool secure_describe(const SSL *ssl, const struct config_health *config, uint64_t wall_us, char *out,

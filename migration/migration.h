@@ -85,6 +85,9 @@ struct migration_options {
     void (*close_connections)(void *context, const struct migration_close *what);
     /* Client connections open now, and how many there may be at most. NULL: not looked at. */
     void (*room)(void *context, uint64_t *open, uint64_t *most);
+    /* When the certificate of a backend ends, wall time, as its checks last saw it; 0: not known. NULL: not
+     * looked at. */
+    uint64_t (*certificate_end_us)(void *context, const struct backend *backend);
     /* Connections that close_connections has ended so far. NULL: not told. */
     uint64_t (*drained)(void *context);
     void *context;
@@ -135,11 +138,11 @@ MUST_CHECK int migration_set_admin(struct migration *m, struct backend *backend,
 
 void migration_read(const struct migration *m, struct migration_status *out);
 
-#define MIGRATION_FINDINGS_MAX 8u
+#define MIGRATION_FINDINGS_MAX 12u
 
 /* One thing that was looked at before a start. */
 struct migration_finding {
-    const char *check; /* "target", "old", "addresses", "journal", "descriptors" */
+    const char *check; /* "old", "target", "addresses", "certificate", "descriptors", "journal" */
     bool passed;
     char text[256];   /* what was seen: "new 1/2 usable" */
     char advice[128]; /* what to do about it; empty when passed */

@@ -1,9 +1,12 @@
 /*
- * What is looked at before a migration starts: are both groups there, are their addresses different ones, can
- * the journal be written, is there room for more connections. Reads only; control thread. What a finding
- * stops, and what overrides it, is in migration/commands.c.
+ * What is looked at before a migration starts, one row of a table each: are both groups there, are their
+ * addresses different ones, are certificates valid, is there room for more connections, can the journal be
+ * written. Reads only; control thread. What a finding stops, and what overrides it, is in
+ * migration/commands.c.
  */
 #include "migration/migration_internal.h"
+
+#include "core/clock.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,9 +15,20 @@
 /* With less than this part of all connections free, a drain that meets clients coming back may run out. */
 #define ROOM_PARTS 10u
 
+/* More than so many times the connections open now is not told apart. */
+#define ROOM_TIMES_MAX 99u
+
+#define DAY_US (UINT64_C(86400) * CLOCK_US_PER_S)
+
 struct findings {
     struct migration_finding *list;
     size_t len, max;
+};
+
+/* What is looked at: the migration and the groups it would be between; target may be ROUTING_NONE. */
+struct look {
+    const struct migration *m;
+    uint32_t active, target;
 };
 
 static struct migration_finding *add(struct findings *findings, const char *check)
@@ -67,28 +81,53 @@ static size_t count_down(const struct migration *m, uint32_t group)
     return down;
 }
 
-static void check_group(const struct migration *m, uint32_t group, bool is_target, struct findings *findings)
+/* "new 1/2 proven": of those that checks look at, how many they have seen up; else how many are usable. */
+static void name_group(const struct migration *m, uint32_t group, bool is_target,
+                       struct migration_finding *finding)
 {
-    struct migration_finding *finding = add(findings, is_target ? "target" : "old");
     size_t usable = routing_usable(m->options.routing, group);
+    size_t unproven = count_unproven(m, group);
+    const char *what = !has_checks(m, group) ? "usable" : is_target ? "proven" : "up";
 
-    snprintf(finding->text, sizeof(finding->text), "%s %zu/%zu usable", migration_group_name(m, group),
-             usable, routing_backends(m->options.routing, group));
-    if (usable == 0) {
-        fail(finding, is_target ? "see `status` for its backends"
-                                : "there would be nothing to go back to: see `status` for its backends");
-    } else if (is_target && count_down(m, group) > 0) {
+    if (is_target && has_checks(m, group)) {
+        usable -= unproven < usable ? unproven : usable;
+    }
+    snprintf(finding->text, sizeof(finding->text), "%s %zu/%zu %s", migration_group_name(m, group), usable,
+             routing_backends(m->options.routing, group), what);
+}
+
+static void check_old(const struct look *look, struct findings *findings)
+{
+    struct migration_finding *finding = add(findings, "old");
+
+    name_group(look->m, look->active, false, finding);
+    if (routing_usable(look->m->options.routing, look->active) == 0) {
+        fail(finding, "there would be nothing to go back to: see `status` for its backends");
+    }
+}
+
+static void check_target(const struct look *look, struct findings *findings)
+{
+    const struct migration *m = look->m;
+    struct migration_finding *finding = add(findings, "target");
+
+    name_group(m, look->target, true, finding);
+    if (routing_usable(m->options.routing, look->target) == 0) {
+        fail(finding, "see `status` for its backends");
+    } else if (count_down(m, look->target) > 0) {
         fail(finding, "some of its backends are down: see `status`, or take them out with `backend … drain`");
-    } else if (is_target && count_unproven(m, group) > 0) {
+    } else if (count_unproven(m, look->target) > 0) {
         fail(finding, "not all of them were checked yet: try again when `status` shows a check of each");
     }
 }
 
 /* One backend in both groups: a migration that moves nothing, or shuts down what it has just moved to. */
-static void check_addresses(const struct migration *m, uint32_t active, uint32_t target,
-                            struct findings *findings)
+static void check_addresses(const struct look *look, struct findings *findings)
 {
+    const struct migration *m = look->m;
     const struct routing *routing = m->options.routing;
+    uint32_t active = look->active;
+    uint32_t target = look->target;
     struct migration_finding *finding = add(findings, "addresses");
 
     snprintf(finding->text, sizeof(finding->text), "addresses differ");
@@ -112,23 +151,58 @@ static void check_addresses(const struct migration *m, uint32_t active, uint32_t
     }
 }
 
-static void check_journal(const struct migration *m, struct findings *findings)
+/* Of the backends of the target, the one whose certificate ends first; 0: none is known. */
+static uint64_t first_end_us(const struct look *look, const struct backend **which)
 {
-    struct migration_finding *finding = add(findings, "journal");
-    struct err_text err;
+    const struct migration *m = look->m;
+    uint64_t first_us = 0;
 
-    snprintf(finding->text, sizeof(finding->text), "journal");
-    if (m->machine.detached) {
-        snprintf(finding->text, sizeof(finding->text), "journal: %.150s", m->journal_error);
-        fail(finding, "make room on its disk: it is tried again each second");
-    } else if (journal_check(m->options.journal, &err) != 0) {
-        snprintf(finding->text, sizeof(finding->text), "journal: %.150s", err.text);
-        fail(finding, "make room on the disk of state_dir");
+    for (size_t i = 0; i < routing_backends(m->options.routing, look->target); i++) {
+        const struct backend *backend = routing_backend_at(m->options.routing, look->target, i);
+        uint64_t end_us = m->options.certificate_end_us(m->options.context, backend);
+
+        if (end_us != 0 && (first_us == 0 || end_us < first_us)) {
+            first_us = end_us;
+            *which = backend;
+        }
+    }
+    return first_us;
+}
+
+/* As the checks over TLS saw them. Whom nobody trusts is down; here it is about the time that is left. */
+static void check_certificates(const struct look *look, struct findings *findings)
+{
+    const struct config_group *config = migration_group_config(look->m, look->target);
+    uint64_t now_us = look->m->wall_us(look->m->clock_context);
+    const struct backend *backend = NULL;
+    struct migration_finding *finding;
+    uint64_t end_us;
+
+    if (look->m->options.certificate_end_us == NULL || config == NULL) {
+        return;
+    }
+    end_us = first_end_us(look, &backend);
+    if (end_us == 0) {
+        return;
+    }
+    finding = add(findings, "certificate");
+    if (end_us <= now_us) {
+        snprintf(finding->text, sizeof(finding->text), "certificate of %s/%s expired %" PRIu64 "d ago",
+                 config->name, backend_name(backend), (now_us - end_us) / DAY_US);
+        fail(finding, "put a new one on the server; the next check sees it");
+    } else if (end_us - now_us < config->health.tls.expiry_warning_us) {
+        snprintf(finding->text, sizeof(finding->text), "certificate of %s/%s expires in %" PRIu64 "d",
+                 config->name, backend_name(backend), (end_us - now_us) / DAY_US);
+        fail(finding, "renew it, or lower health.tls.expiry_warning");
+    } else {
+        snprintf(finding->text, sizeof(finding->text), "certificate valid %" PRIu64 "d",
+                 (end_us - now_us) / DAY_US);
     }
 }
 
-static void check_room(const struct migration *m, struct findings *findings)
+static void check_room(const struct look *look, struct findings *findings)
 {
+    const struct migration *m = look->m;
     struct migration_finding *finding;
     uint64_t open = 0;
     uint64_t most = 0;
@@ -138,24 +212,55 @@ static void check_room(const struct migration *m, struct findings *findings)
     }
     m->options.room(m->options.context, &open, &most);
     finding = add(findings, "descriptors");
-    snprintf(finding->text, sizeof(finding->text), "%" PRIu64 " of %" PRIu64 " connections free",
-             most > open ? most - open : 0, most);
     if (open + most / ROOM_PARTS >= most) {
+        snprintf(finding->text, sizeof(finding->text), "fds: %" PRIu64 " of %" PRIu64 " connections free",
+                 most > open ? most - open : 0, most);
         fail(finding, "raise the limit of open files (LimitNOFILE, `ulimit -n`) and restart");
+    } else if (open == 0 || most / open > ROOM_TIMES_MAX) {
+        snprintf(finding->text, sizeof(finding->text), "fds >%ux", ROOM_TIMES_MAX);
+    } else {
+        snprintf(finding->text, sizeof(finding->text), "fds %" PRIu64 "x", most / open);
     }
 }
+
+static void check_journal(const struct look *look, struct findings *findings)
+{
+    const struct migration *m = look->m;
+    struct migration_finding *finding = add(findings, "journal");
+    struct err_text err;
+
+    snprintf(finding->text, sizeof(finding->text), "journal writable");
+    if (m->machine.detached) {
+        snprintf(finding->text, sizeof(finding->text), "journal: %.150s", m->journal_error);
+        fail(finding, "make room on its disk: it is tried again each second");
+    } else if (journal_check(m->options.journal, &err) != 0) {
+        snprintf(finding->text, sizeof(finding->text), "journal: %.150s", err.text);
+        fail(finding, "make room on the disk of state_dir");
+    }
+}
+
+/* In the order in which they are shown. A row adds one finding, or none when it has nothing to go by. */
+static const struct {
+    void (*check)(const struct look *look, struct findings *findings);
+    bool needs_target;
+} rows[] = {
+    {check_old, false},         {check_target, true}, {check_addresses, true},
+    {check_certificates, true}, {check_room, false},  {check_journal, false},
+};
+
+_Static_assert(sizeof(rows) / sizeof(rows[0]) <= MIGRATION_FINDINGS_MAX, "each row may add a finding");
 
 size_t migration_preflight(const struct migration *m, uint32_t target, struct migration_finding *out,
                            size_t max)
 {
     struct findings findings = {.list = out, .max = max};
+    struct look look = {.m = m, .active = m->machine.active, .target = target};
+    bool has_target = target != ROUTING_NONE && target != look.active;
 
-    check_group(m, m->machine.active, false, &findings);
-    if (target != ROUTING_NONE && target != m->machine.active) {
-        check_group(m, target, true, &findings);
-        check_addresses(m, m->machine.active, target, &findings);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        if (has_target || !rows[i].needs_target) {
+            rows[i].check(&look, &findings);
+        }
     }
-    check_journal(m, &findings);
-    check_room(m, &findings);
     return findings.len;
 }

@@ -1,287 +1,43 @@
 /*
  * Plays scenarios: text files that say what happens when, and what must be seen then. The real controller,
- * journal and routing run under a clock that jumps. One file a run:  scenario FILE.scn
+ * journal and routing run under a clock that jumps. One file a run: scenario FILE.scn. One thread.
  *
- *   plan 1% 5m, 25% 10m 100, 100% manual     the steps, with the connections that one wants; also "plan
- * none", "plan ramp 1% 100% 30m exponential 10s" drain 10m [rate N] [wait] [idle] | rollback 30s|at-once
- * [close] [timeout 1m] hours 09:00-17:00 mon-fri UTC | wall 2026-01-31T17:00 commit manual | groups 3 |
- * health 2s (the interval; backends are then found up or down by "at … up|down") at 5m COMMAND start, start
- * to new, start from 5%, share 40%, pause, resume, skip, abort, commit, weight new/b1 7, admin new/b1 maint
- * at 5m refuse COMMAND: TEXT        the command is refused, the refusal holds TEXT, nothing changed at 5m
- * down|up GROUP               all its backends at 5m open|close GROUP N          connections at 5m idle N: so
- * many of the group left are idle at 5m kill | restart              as kill -9, or in order; both start again
- * at 5m traffic GROUP N [every K] [T]  short connections a second from now on, one in K refused, of about T
- * at 5m journal full | works at 5m edit LINE a plan, drain or commit line for after the next restart at 5m
- * expect NAME VALUE           phase, share, live, routed, step, steps, id, active, target, left, eta, closed,
- * open, weight GROUP/B, admin GROUP/B; "reason TEXT" and "event TEXT" look for TEXT
+ * Settings, one a line, before the first "at":
+ * - plan 1% 5m, 25% 10m 100, 100% manual (share, hold, connections wanted); plan none;
+ *   plan ramp 1% 100% 30m exponential 10s
+ * - drain 10m [rate N] [wait] [idle]
+ * - rollback 30s|at-once [close] [timeout 1m]
+ * - gate errors 1% increase 0.5% ratio 1.5 samples 200 few 10m pause; step_errors 0.2%
+ * - hours 09:00-17:00 mon-fri UTC; wall 2026-01-31T17:00
+ * - commit manual; groups 3; aim live 60%; after_restart pause
+ * - health 2s: the interval; backends are then found up or down by "at … up|down"
+ *
+ * What happens, "at 5m …", counted from the start:
+ * - a command: start, start to new, start from 5%, share 40%, pause, resume, skip, abort, commit,
+ *   weight new/b1 7, admin new/b1 maint
+ * - refuse COMMAND: TEXT: it is refused, the refusal holds TEXT, nothing changed
+ * - down|up GROUP: all its backends; down_one GROUP; same_address: of b1 in both groups
+ * - open|close GROUP N: connections; idle N: so many of the group left are idle
+ * - traffic GROUP N [every K] [T]: N short connections a second from now on, one in K refused, of about T
+ * - kill, restart: as kill -9, or in order; both start again
+ * - journal full|no-room|works; room N|any: so many connections may be open; certificate 3d|-2d: of each
+ * backend, time left
+ * - wall TIME: the wall clock is set; edit SETTING: in force after the next restart
+ * - expect NAME VALUE: phase, share, live, routed, step, steps, id, active, target, left, eta, closed, gate,
+ *   open GROUP, weight GROUP/B, admin GROUP/B; "reason TEXT" and "event TEXT" look for TEXT
  */
+#include "tests/sim/scenario.h"
 #include "core/clock.h"
 #include "core/failpoint.h"
 #include "core/units.h"
 #include "migration/gate.h"
-#include "tests/sim/world.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-static const char *file;
-static unsigned line_number;
-
-#define die(...)                                                                                             \
-    do {                                                                                                     \
-        fprintf(stderr, "%s:%u: ", file, line_number);                                                       \
-        fprintf(stderr, __VA_ARGS__);                                                                        \
-        fputc('\n', stderr);                                                                                 \
-        exit(1);                                                                                             \
-    } while (0)
 
 static const struct migration_asker alice = {.actor = "operator:alice", .reason = "CHG-1"};
-
-/* The next word of *text, cut out of it; "" at the end. */
-static char *word(char **text)
-{
-    char *begin = *text + strspn(*text, " ");
-    char *end = begin + strcspn(begin, " ");
-
-    *text = *end == '\0' ? end : end + 1;
-    *end = '\0';
-    return begin;
-}
-
-static uint64_t duration(const char *text)
-{
-    uint64_t value = 0;
-
-    if (units_parse_duration(text, &value) != 0) {
-        die("\"%s\" is no duration", text);
-    }
-    return value;
-}
-
-static uint32_t share(const char *text)
-{
-    uint32_t value = 0;
-
-    if (units_parse_share(text, 0, &value) != 0) {
-        die("\"%s\" is no share", text);
-    }
-    return value;
-}
-
-static uint32_t group(const struct world *w, const char *name)
-{
-    for (uint32_t g = 0; g < w->config.groups_len; g++) {
-        if (strcmp(w->groups[g].name, name) == 0) {
-            return g;
-        }
-    }
-    die("no group \"%s\"", name);
-}
-
-static struct backend *backend(const struct world *w, char *name)
-{
-    char *slash = strchr(name, '/');
-    struct backend *found = NULL;
-
-    if (slash != NULL) {
-        *slash = '\0';
-        found = routing_find_backend(w->routing, group(w, name), slash + 1);
-    }
-    if (found == NULL) {
-        die("no backend \"%s\"", name);
-    }
-    return found;
-}
-
-static uint64_t hold(const char *text)
-{
-    return strcmp(text, "manual") == 0 ? CONFIG_HOLD_MANUAL : duration(text);
-}
-
-/* 2026-01-31T17:00, in UTC: the wall clock now */
-static void set_wall(struct world *w, const char *text)
-{
-    struct tm tm = {0};
-
-    if (strptime(text, "%Y-%m-%dT%H:%M", &tm) == NULL) {
-        die("\"%s\" is no time", text);
-    }
-    w->wall_ahead_us = (uint64_t)timegm(&tm) * CLOCK_US_PER_S - w->now_us;
-}
-
-/* hours 09:00-17:00 mon-fri Europe/Berlin */
-static void read_hours(struct world *w, char *rest)
-{
-    snprintf(w->between, sizeof(w->between), "%s", word(&rest));
-    snprintf(w->weekdays, sizeof(w->weekdays), "%s", word(&rest));
-    snprintf(w->time_zone, sizeof(w->time_zone), "%s", word(&rest));
-    w->config.migration.between = w->between;
-    w->config.migration.weekdays = w->weekdays;
-}
-
-static void read_ramp(struct config_ramp *ramp, char *text)
-{
-    ramp->present = true;
-    ramp->from_bp = share(word(&text));
-    ramp->to_bp = share(word(&text));
-    ramp->over_us = duration(word(&text));
-    ramp->shape = strcmp(word(&text), "exponential") == 0 ? CONFIG_RAMP_EXPONENTIAL : CONFIG_RAMP_LINEAR;
-    ramp->tick_us = duration(word(&text));
-}
-
-static void read_plan(struct world *w, char *text)
-{
-    struct config_migration *migration = &w->config.migration;
-    char *save = NULL;
-
-    migration->ramp.present = false;
-    migration->steps_len = 0;
-    migration->present = strcmp(text, "none") != 0;
-    if (!migration->present) {
-        return;
-    }
-    if (strncmp(text, "ramp ", 5) == 0) {
-        read_ramp(&migration->ramp, text + 5);
-        return;
-    }
-    for (char *step = strtok_r(text, ",", &save); step != NULL; step = strtok_r(NULL, ",", &save)) {
-        struct config_step *next = &w->steps[migration->steps_len++];
-
-        if (migration->steps_len > WORLD_STEPS_MAX) {
-            die("too many steps");
-        }
-        next->share_bp = share(word(&step));
-        next->hold_us = hold(word(&step));
-        next->min_samples = strtoul(word(&step), NULL, 10);
-    }
-}
-
-/* drain 10m [rate 2] [wait] [idle] */
-static void read_drain(struct config_migration *migration, char *rest)
-{
-    migration->drain.timeout_us = duration(word(&rest));
-    migration->rollback.timeout_us = migration->drain.timeout_us;
-    for (char *next = word(&rest); *next != '\0'; next = word(&rest)) {
-        if (strcmp(next, "rate") == 0) {
-            migration->drain.close_rate = (uint32_t)strtoul(word(&rest), NULL, 10);
-        } else if (strcmp(next, "wait") == 0) {
-            migration->drain.on_timeout = CONFIG_DRAIN_WAIT;
-        } else if (strcmp(next, "idle") == 0) {
-            migration->drain.idle_first = true;
-        } else {
-            die("\"%s\" is nothing of a drain", next);
-        }
-    }
-}
-
-/* rollback 30s|at-once [close] [timeout 1m] */
-static void read_rollback(struct config_migration *migration, char *rest)
-{
-    const char *over = word(&rest);
-
-    migration->rollback.shape = CONFIG_BACK_AT_ONCE;
-    if (strcmp(over, "at-once") != 0) {
-        migration->rollback.shape = CONFIG_BACK_LINEAR;
-        migration->rollback.over_us = duration(over);
-    }
-    for (char *next = word(&rest); *next != '\0'; next = word(&rest)) {
-        if (strcmp(next, "close") == 0) {
-            migration->rollback.connections = CONFIG_BACK_CLOSE;
-        } else if (strcmp(next, "timeout") == 0) {
-            migration->rollback.timeout_us = duration(word(&rest));
-        } else {
-            die("\"%s\" is nothing of a rollback", next);
-        }
-    }
-}
-
-/* gate errors 1% increase 0.5% ratio 1.5 samples 200 few 10m pause */
-static void read_gate(struct config_gate *gate, char *rest)
-{
-    *gate = (struct config_gate){.present = true,
-                                 .window_us = 60 * CLOCK_US_PER_S,
-                                 .min_samples = 200,
-                                 .max_error_rate_bp = UNITS_BP_FULL,
-                                 .max_error_increase_bp = UNITS_BP_FULL,
-                                 .quantile = 9900,
-                                 .failures = 2,
-                                 .alpha_bp = 100,
-                                 .confidence_bp = 8000};
-    for (char *next = word(&rest); *next != '\0'; next = word(&rest)) {
-        if (strcmp(next, "errors") == 0) {
-            gate->max_error_rate_bp = share(word(&rest));
-        } else if (strcmp(next, "increase") == 0) {
-            gate->max_error_increase_bp = share(word(&rest));
-        } else if (strcmp(next, "ratio") == 0) {
-            gate->max_latency_ratio = (uint32_t)(strtod(word(&rest), NULL) * CONFIG_DECIMAL_ONE);
-        } else if (strcmp(next, "samples") == 0) {
-            gate->min_samples = strtoul(word(&rest), NULL, 10);
-        } else if (strcmp(next, "few") == 0) {
-            gate->too_few_us = duration(word(&rest));
-        } else if (strcmp(next, "pause") == 0) {
-            gate->on_fail = CONFIG_FAIL_PAUSE;
-        } else {
-            die("\"%s\" is nothing of a gate", next);
-        }
-    }
-}
-
-/* traffic GROUP N [every K] [T]: N connections a second, one in K refused, responses of about T */
-static void set_traffic(struct world *w, char *rest)
-{
-    uint32_t which = group(w, word(&rest));
-    struct world_traffic traffic = {.per_second = strtoul(word(&rest), NULL, 10), .response_us = 5000};
-
-    for (char *next = word(&rest); *next != '\0'; next = word(&rest)) {
-        if (strcmp(next, "every") == 0) {
-            traffic.error_every = strtoul(word(&rest), NULL, 10);
-        } else {
-            traffic.response_us = duration(next);
-        }
-    }
-    world_set_traffic(w, which, &traffic);
-}
-
-static void configure(struct world *w, const char *what, char *rest)
-{
-    if (strcmp(what, "plan") == 0) {
-        read_plan(w, rest);
-    } else if (strcmp(what, "drain") == 0) {
-        read_drain(&w->config.migration, rest);
-    } else if (strcmp(what, "after_restart") == 0) {
-        w->config.migration.restart =
-            strcmp(rest, "pause") == 0 ? CONFIG_RESTART_PAUSE : CONFIG_RESTART_CONTINUE;
-    } else if (strcmp(what, "hours") == 0) {
-        read_hours(w, rest);
-    } else if (strcmp(what, "wall") == 0) {
-        set_wall(w, rest);
-    } else if (strcmp(what, "aim") == 0) { /* live 60% */
-        w->config.migration.aim = strcmp(word(&rest), "live") == 0 ? CONFIG_AIM_LIVE : CONFIG_AIM_SHARE;
-        w->config.migration.aim_limit_bp = *rest == '\0' ? UNITS_BP_FULL : share(rest);
-    } else if (strcmp(what, "rollback") == 0) {
-        read_rollback(&w->config.migration, rest);
-    } else if (strcmp(what, "commit") == 0) {
-        w->config.migration.commit = strcmp(rest, "manual") == 0 ? CONFIG_COMMIT_MANUAL : CONFIG_COMMIT_AUTO;
-    } else if (strcmp(what, "health") == 0) {
-        for (size_t g = 0; g < WORLD_GROUPS; g++) {
-            w->groups[g].health = (struct config_health){.type = CONFIG_HEALTH_TCP,
-                                                         .interval_us = duration(rest),
-                                                         .timeout_us = CLOCK_US_PER_S,
-                                                         .fall = 3};
-        }
-    } else if (strcmp(what, "gate") == 0) {
-        read_gate(&w->config.migration.gate, rest);
-    } else if (strcmp(what, "step_errors") == 0) { /* of the first step: a limit of its own */
-        w->steps[0].gate = (struct config_step_gate){.present = true, .max_error_rate_bp = share(rest)};
-    } else if (strcmp(what, "groups") == 0) {
-        w->config.groups_len = strcmp(rest, "3") == 0 ? 3 : 2;
-    } else {
-        die("\"%s\" is no setting", what);
-    }
-}
 
 static int start(struct world *w, char *rest, struct err_text *err)
 {
@@ -289,11 +45,11 @@ static int start(struct world *w, char *rest, struct err_text *err)
     uint32_t from_bp = 0;
     bool force = false;
 
-    for (char *next = word(&rest); *next != '\0'; next = word(&rest)) {
+    for (char *next = scenario_word(&rest); *next != '\0'; next = scenario_word(&rest)) {
         if (strcmp(next, "to") == 0) {
-            target = word(&rest);
+            target = scenario_word(&rest);
         } else if (strcmp(next, "from") == 0) {
-            from_bp = share(word(&rest));
+            from_bp = scenario_share(scenario_word(&rest));
         } else if (strcmp(next, "force") == 0) {
             force = true;
         }
@@ -303,14 +59,14 @@ static int start(struct world *w, char *rest, struct err_text *err)
 
 static int set_weight(struct world *w, char *rest, struct err_text *err)
 {
-    struct backend *which = backend(w, word(&rest));
+    struct backend *which = scenario_backend(w, scenario_word(&rest));
 
     return migration_set_weight(w->migration, which, (uint32_t)strtoul(rest, NULL, 10), &alice, err);
 }
 
 static int set_admin(struct world *w, char *rest, struct err_text *err)
 {
-    struct backend *which = backend(w, word(&rest));
+    struct backend *which = scenario_backend(w, scenario_word(&rest));
 
     for (int admin = BACKEND_READY; admin <= BACKEND_MAINT; admin++) {
         if (strcmp(rest, backend_admin_name((enum backend_admin)admin)) == 0) {
@@ -336,7 +92,7 @@ static int run_command(struct world *w, const char *verb, char *rest, struct err
         return start(w, rest, err);
     }
     if (strcmp(verb, "share") == 0) {
-        return migration_share(w->migration, share(rest), &alice, err);
+        return migration_share(w->migration, scenario_share(rest), &alice, err);
     }
     if (strcmp(verb, "weight") == 0) {
         return set_weight(w, rest, err);
@@ -368,7 +124,7 @@ static void refuse(struct world *w, char *rest)
     *says = '\0';
     says += 2;
     migration_read(w->migration, &before);
-    verb = word(&rest);
+    verb = scenario_word(&rest);
     rc = run_command(w, verb, rest, &err);
     migration_read(w->migration, &after);
     if (rc >= 0) {
@@ -438,13 +194,14 @@ static void value_of(struct world *w, const char *name, char **rest, char *out, 
     } else if (strcmp(name, "closed") == 0) {
         snprintf(out, out_size, "%u", w->closed);
     } else if (strcmp(name, "open") == 0) {
-        snprintf(out, out_size, "%" PRIu64, routing_open(w->routing, group(w, word(rest))));
+        snprintf(out, out_size, "%" PRIu64, routing_open(w->routing, scenario_group(w, scenario_word(rest))));
     } else if (strcmp(name, "gate") == 0) {
         snprintf(out, out_size, "%s", status.gate == NULL ? "none" : gate_verdict_name(status.gate->verdict));
     } else if (strcmp(name, "weight") == 0) {
-        snprintf(out, out_size, "%" PRIu32, backend_weight(backend(w, word(rest))));
+        snprintf(out, out_size, "%" PRIu32, backend_weight(scenario_backend(w, scenario_word(rest))));
     } else if (strcmp(name, "admin") == 0) {
-        snprintf(out, out_size, "%s", backend_admin_name(backend_admin(backend(w, word(rest)))));
+        snprintf(out, out_size, "%s",
+                 backend_admin_name(backend_admin(scenario_backend(w, scenario_word(rest)))));
     } else {
         die("\"%s\" cannot be expected", name);
     }
@@ -452,7 +209,7 @@ static void value_of(struct world *w, const char *name, char **rest, char *out, 
 
 static void expect(struct world *w, char *rest)
 {
-    char *name = word(&rest);
+    char *name = scenario_word(&rest);
     struct migration_status status;
     char value[256];
 
@@ -484,7 +241,7 @@ static bool happen(struct world *w, const char *what, char *rest)
     struct err_text err;
 
     if (strcmp(what, "down_one") == 0) {
-        world_set_one_down(w, group(w, rest));
+        world_set_one_down(w, scenario_group(w, rest));
     } else if (strcmp(what, "same_address") == 0) {
         w->same_address = true;
         world_stop(w, false);
@@ -492,9 +249,9 @@ static bool happen(struct world *w, const char *what, char *rest)
             die("cannot start again: %s", err.text);
         }
     } else if (strcmp(what, "down") == 0 || strcmp(what, "up") == 0) {
-        world_set_state(w, group(w, rest), *what == 'd' ? BACKEND_DOWN : BACKEND_UP);
+        world_set_state(w, scenario_group(w, rest), *what == 'd' ? BACKEND_DOWN : BACKEND_UP);
     } else if (strcmp(what, "open") == 0 || strcmp(what, "close") == 0) {
-        uint32_t index = group(w, word(&rest));
+        uint32_t index = scenario_group(w, scenario_word(&rest));
         size_t n = strtoul(rest, NULL, 10);
 
         (*what == 'o' ? world_open : world_close)(w, index, n);
@@ -506,15 +263,22 @@ static bool happen(struct world *w, const char *what, char *rest)
             die("cannot start again: %s", err.text);
         }
     } else if (strcmp(what, "journal") == 0) {
-        set_failpoint(strcmp(rest, "full") == 0 ? "journal-append:1+:enospc" : NULL);
+        set_failpoint(strcmp(rest, "full") == 0      ? "journal-append:1+:enospc"
+                      : strcmp(rest, "no-room") == 0 ? "journal-room:1+:enospc"
+                                                     : NULL);
+    } else if (strcmp(what, "room") == 0) {
+        w->room = strtoul(rest, NULL, 10);
+    } else if (strcmp(what, "certificate") == 0) {
+        w->certificate_us = w->now_us + w->wall_ahead_us;
+        w->certificate_us += *rest == '-' ? -scenario_duration(rest + 1) : scenario_duration(rest);
     } else if (strcmp(what, "wall") == 0) {
-        set_wall(w, rest);
+        scenario_set_wall(w, rest);
     } else if (strcmp(what, "traffic") == 0) {
-        set_traffic(w, rest);
+        scenario_set_traffic(w, rest);
     } else if (strcmp(what, "edit") == 0) {
-        char *setting = word(&rest);
+        char *setting = scenario_word(&rest);
 
-        configure(w, setting, rest);
+        scenario_configure(w, setting, rest);
     } else {
         return false;
     }
@@ -531,8 +295,8 @@ static void at(struct world *w, char *rest)
     if (w->migration == NULL && world_boot(w, &err) != 0) {
         die("cannot start: %s", err.text);
     }
-    world_run_to(w, begin_us + duration(word(&rest)));
-    what = word(&rest);
+    world_run_to(w, begin_us + scenario_duration(scenario_word(&rest)));
+    what = scenario_word(&rest);
     if (strcmp(what, "expect") == 0) {
         expect(w, rest);
     } else if (strcmp(what, "refuse") == 0) {
@@ -556,10 +320,10 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: scenario FILE.scn\n");
         return 64;
     }
-    file = argv[1];
-    in = fopen(file, "re");
+    scenario_file = argv[1];
+    in = fopen(scenario_file, "re");
     if (in == NULL) {
-        perror(file);
+        perror(scenario_file);
         return 66;
     }
     world_init(&world);
@@ -567,16 +331,16 @@ int main(int argc, char **argv)
         char *rest = line;
         char *first;
 
-        line_number++;
+        scenario_line++;
         line[strcspn(line, "\n")] = '\0';
         if (line[strspn(line, " ")] == '\0' || line[0] == '#') {
             continue;
         }
-        first = word(&rest);
+        first = scenario_word(&rest);
         if (strcmp(first, "at") == 0) {
             at(&world, rest);
         } else {
-            configure(&world, first, rest);
+            scenario_configure(&world, first, rest);
         }
     }
     fclose(in);

@@ -1,7 +1,7 @@
 # Stories of a migration under a clock that jumps: tests/sim/scenarios/*.scn, each its own test.
 add_library(sim_world STATIC sim/world.c)
 target_link_libraries(sim_world PUBLIC shunt_migration)
-add_executable(scenario sim/scenario.c)
+add_executable(scenario sim/scenario.c sim/scenario_settings.c)
 target_link_libraries(scenario PRIVATE sim_world)
 file(GLOB scenarios CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/sim/scenarios/*.scn)
 foreach(path ${scenarios})

@@ -47,6 +47,23 @@ static uint64_t drained(void *context)
     return ((const struct world *)context)->closed;
 }
 
+static uint64_t certificate_end(void *context, const struct backend *backend)
+{
+    (void)backend;
+    return ((const struct world *)context)->certificate_us;
+}
+
+static void tell_room(void *context, uint64_t *open, uint64_t *most)
+{
+    const struct world *w = context;
+
+    *open = 0;
+    for (size_t g = 0; g < WORLD_GROUPS; g++) {
+        *open += w->leases_len[g];
+    }
+    *most = w->room == 0 ? UINT64_MAX : w->room;
+}
+
 void world_init(struct world *w)
 {
     static const char *const names[WORLD_GROUPS] = {"old", "new", "spare"};
@@ -109,6 +126,8 @@ int world_boot(struct world *w, struct err_text *err)
     struct migration_options options = {.config = &w->config,
                                         .events = w->events,
                                         .close_connections = close_connections,
+                                        .room = tell_room,
+                                        .certificate_end_us = certificate_end,
                                         .drained = drained,
                                         .context = w};
     int rc = make_routing(w, err);

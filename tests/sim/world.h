@@ -36,7 +36,9 @@ struct world {
     struct config_group groups[WORLD_GROUPS];
     struct config_backend backends[WORLD_GROUPS][2];
     struct config_step steps[WORLD_STEPS_MAX];
-    bool same_address; /* of b1 in each group, from the next boot on */
+    uint64_t room;           /* connections that may be open at most; 0: not looked at */
+    uint64_t certificate_us; /* when the certificate of each backend ends, wall time; 0: not known */
+    bool same_address;       /* of b1 in each group, from the next boot on */
     struct routing *routing;
     struct journal *journal;
     struct events_ring *events;

@@ -337,13 +337,13 @@ static void test_plan(void **state)
                    "  1% → 50% → 100% → drain old → commit        fastest 3h, slowest 3h10m\n"
                    "  step 1  1% for 1h\n  step 2  50% for 1h\n  step 3  100% for 1h\n"
                    "  gate  none: time alone decides\n"
-                   "  preflight  ✔ old 2/2 usable  ✔ new 1/1 usable  ✔ addresses differ  ✔ journal\n");
+                   "  preflight  ✔ old 2/2 usable  ✔ new 1/1 usable  ✔ addresses differ  ✔ journal writable\n");
     free(support_run(s, "backend api/new/c maint"));
     support_expect(s, "plan api",
                    "  1% → 50% → 100% → drain old → commit        fastest 3h, slowest 3h10m\n"
                    "  step 1  1% for 1h\n  step 2  50% for 1h\n  step 3  100% for 1h\n"
                    "  gate  none: time alone decides\n"
-                   "  preflight  ✔ old 2/2 usable  ✖ new 0/1 usable  ✔ addresses differ  ✔ journal\n"
+                   "  preflight  ✔ old 2/2 usable  ✖ new 0/1 usable  ✔ addresses differ  ✔ journal writable\n"
                    "  ✖ new 0/1 usable: see `status` for its backends\n");
     char *reply = support_run(s, "plan api --json");
     json_t *json = json_loads(reply, 0, NULL);
