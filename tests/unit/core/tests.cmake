@@ -25,5 +25,6 @@ target_link_options(test_config_hostile PRIVATE
   LINKER:--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=strndup,--wrap=vasprintf,--wrap=asprintf
   LINKER:--wrap=open_memstream)
 unit_test(proxy_protocol core shunt_core)
+unit_test(client_hello core shunt_core)
 unit_test(prefixes core shunt_core)
 unit_test(config_edge core shunt_core)
