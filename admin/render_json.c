@@ -234,13 +234,18 @@ static json_t *json_of_gate(const struct gate_result *gate)
                      (json_int_t)gate->failed, "errors", json_of_errors(gate->errors), "checks", checks);
 }
 
+static const char *word_of_assign(enum config_assign assign)
+{
+    return assign == CONFIG_ASSIGN_SNI ? "sni" : assign == CONFIG_ASSIGN_CLIENT ? "client" : "connection";
+}
+
 static json_t *json_of_service(const struct admin_service *service)
 {
     struct migration_status status;
     migration_read(service->migration, &status);
     return json_pack("{s:o,s:o,s:s,s:o,s:o,s:s,s:o,s:o,s:I,s:I,s:I,s:I,s:s,s:I,s:o,s:o,s:b,s:o,s:o,s:o}",
                      "name", render_json_text(service->name), "listen", json_of_listen(service), "assign",
-                     service->config->assign == CONFIG_ASSIGN_CLIENT ? "client" : "connection", "active",
+                     word_of_assign(service->config->assign), "active",
                      json_of_group_name(service->routing, status.active), "target",
                      json_of_group_name(service->routing, status.target), "phase",
                      migration_phase_name(status.phase), "reason", render_json_text(status.reason),

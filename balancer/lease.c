@@ -17,7 +17,9 @@ static uint32_t decide_group(const struct routing_view *view, const struct routi
         return split->active;
     }
     bool to_target;
-    if (view->assign == CONFIG_ASSIGN_CLIENT && input->client.family != 0) {
+    if (view->assign == CONFIG_ASSIGN_SNI && input->server_name != NULL) {
+        to_target = share_name_place(&view->share_key, input->server_name) < split->share_bp;
+    } else if (view->assign != CONFIG_ASSIGN_CONNECTION && input->client.family != 0) {
         uint32_t place =
             share_client_place(&view->share_key, &input->client, view->prefix_ipv4, view->prefix_ipv6);
         to_target = place < split->share_bp;
@@ -145,7 +147,11 @@ int routing_pick(const struct routing_view *view, const struct routing_pick_inpu
     const struct view_split *split = view->split;
     /* A decision for a group that has left the split since (a migration ended in between) no longer stands.
      */
-    if (!attempts->decided || (attempts->group != split->active && attempts->group != split->target)) {
+    if (attempts->fixed) {
+        if (attempts->group >= view->groups_len) {
+            return ERR_UNAVAILABLE;
+        }
+    } else if (!attempts->decided || (attempts->group != split->active && attempts->group != split->target)) {
         attempts->group = decide_group(view, input);
         attempts->decided = true;
     }
@@ -155,7 +161,7 @@ int routing_pick(const struct routing_view *view, const struct routing_pick_inpu
     if (own == 0 || (own == ERR_LIMIT && !view->fallback_when_full)) {
         return own;
     }
-    uint32_t other = other_group(view, attempts->group);
+    uint32_t other = attempts->fixed ? ROUTING_NONE : other_group(view, attempts->group);
     int rc = other == ROUTING_NONE ? ERR_UNAVAILABLE : claim(view->groups[other], input, attempts, lease);
     if (rc == 0) {
         lease->group = other;

@@ -170,19 +170,23 @@ const char *backend_admin_name(enum backend_admin admin);
 /* The view in force. One acquire load. Valid until this loop turn ends. */
 const struct routing_view *routing_view(const struct routing *routing);
 
-/* One connection's way through the balancer. Zeroed by the caller before the first pick, then passed to each
- * pick of the same connection: it remembers the group decided on and the backends that failed. */
+/* One connection's way through the balancer. Zeroed by the caller before the first pick (but for fixed), then
+ * passed to each pick of the same connection: it remembers the group decided on and the backends that failed.
+ */
 struct routing_attempts {
     uint32_t group; /* decided by the first pick; set by routing_pick */
     uint32_t full;  /* after ERR_LIMIT: the group that has no room */
     uint8_t count;  /* picks made */
     bool decided;
+    bool fixed; /* set by the caller, with group: it is not the split's to decide, and no other group helps
+                   out */
     const struct backend *tried[ROUTING_ATTEMPTS_MAX]; /* only compared, never followed */
 };
 
 struct routing_pick_input {
     unsigned worker;
-    struct addr_ip client; /* family 0 (Unix peer): assign = "client" falls back to connection counting */
+    struct addr_ip client;   /* family 0 (Unix peer): assign = "client" falls back to connection counting */
+    const char *server_name; /* asked for, in small letters; NULL: none, assign = "sni" goes by the client */
     uint64_t now_us;
     struct random_state *random;
 };

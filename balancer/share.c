@@ -30,10 +30,25 @@ uint64_t share_client_hash(const struct siphash_key *key, const struct addr_ip *
     return siphash(key, text, 1 + len);
 }
 
+/* Multiply and shift instead of modulo: monotone in the hash, even to one part in 400000. */
+static uint32_t place_of(uint64_t hash)
+{
+    return (uint32_t)(((hash >> 32) * SHARE_BP_FULL) >> 32);
+}
+
 uint32_t share_client_place(const struct siphash_key *key, const struct addr_ip *client, unsigned prefix_ipv4,
                             unsigned prefix_ipv6)
 {
-    /* Multiply and shift instead of modulo: monotone in the hash, even to one part in 400000. */
-    uint64_t hash = share_client_hash(key, client, prefix_ipv4, prefix_ipv6);
-    return (uint32_t)(((hash >> 32) * SHARE_BP_FULL) >> 32);
+    return place_of(share_client_hash(key, client, prefix_ipv4, prefix_ipv6));
+}
+
+/* Begins with a letter, digit or the like: never what a family's number begins with. */
+uint64_t share_name_hash(const struct siphash_key *key, const char *name)
+{
+    return siphash(key, name, strlen(name));
+}
+
+uint32_t share_name_place(const struct siphash_key *key, const char *name)
+{
+    return place_of(share_name_hash(key, name));
 }

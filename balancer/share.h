@@ -36,6 +36,10 @@ uint32_t share_phase_after(uint64_t tickets, uint32_t phase_bp, uint32_t share_b
 uint32_t share_client_place(const struct siphash_key *key, const struct addr_ip *client, unsigned prefix_ipv4,
                             unsigned prefix_ipv6);
 
+/* The same by the name of a server, in small letters; its hash is what share_name_place scales. */
+uint32_t share_name_place(const struct siphash_key *key, const char *name);
+uint64_t share_name_hash(const struct siphash_key *key, const char *name);
+
 /* A keyed hash of a client's address behind the prefix; what share_client_place scales. */
 uint64_t share_client_hash(const struct siphash_key *key, const struct addr_ip *client, unsigned prefix_ipv4,
                            unsigned prefix_ipv6);

@@ -1,8 +1,9 @@
 /*
- * Consistent hash: a client address always goes to the same member. A ring (Karger et al. 1997) on which each
- * member has points that depend on its name and weight alone, so one that leaves hands over only its own
- * clients and gets the same back. The ring is cut into as many arcs as points, with an index of where each
- * begins: finding the successor takes a step or two instead of a binary search. pick runs on the workers.
+ * Consistent hash: a client address (with assign = "sni" a server's name) always goes to the same member. A
+ * ring (Karger et al. 1997) on which each member has points that depend on its name and weight alone, so one
+ * that leaves hands over only its own clients and gets the same back. The ring is cut into as many arcs as
+ * points, with an index of where each begins: finding the successor takes a step or two instead of a binary
+ * search. pick runs on the workers.
  */
 #include "balancer/share.h"
 #include "balancer/strategy_internal.h"
@@ -122,10 +123,13 @@ static uint32_t pick_on_ring(const struct strategy_pool *pool, const struct rout
                              const struct routing_attempts *attempts)
 {
     const struct ring_plan *plan = pool->plan;
-    if (input->client.family == 0) {
+    bool by_name = pool->by_name && input->server_name != NULL;
+    if (!by_name && input->client.family == 0) {
         return (uint32_t)(strategy_draw(pool) % pool->len); /* no address to go by: in turn */
     }
-    uint64_t hash = share_client_hash(&pool->key, &input->client, pool->prefix_ipv4, pool->prefix_ipv6);
+    uint64_t hash = by_name
+                        ? share_name_hash(&pool->key, input->server_name)
+                        : share_client_hash(&pool->key, &input->client, pool->prefix_ipv4, pool->prefix_ipv6);
     uint32_t at = (uint32_t)(hash >> 32);
     uint32_t i = plan->arc[at >> plan->shift];
     while (i < plan->len && plan->point[i].at < at) {

@@ -34,6 +34,7 @@ struct strategy_pool {
     void *plan; /* owned; whatever the strategy prepared, one block for free() */
     /* For strategies that hash the client. */
     struct siphash_key key;
+    bool by_name; /* of the server asked for, where there is one */
     unsigned prefix_ipv4, prefix_ipv6;
     uint64_t weight_reference; /* sum of weights of the whole group, usable or not; see strategy_hash.c */
     uint32_t group_len;        /* backends of the whole group */

@@ -81,6 +81,7 @@ static int build_pool(const struct routing *routing, const struct model_group *g
     pool->board = group->board;
     pool->cursor = &group->cursors[kind];
     pool->key = routing->ring_key;
+    pool->by_name = routing->assign == CONFIG_ASSIGN_SNI;
     pool->prefix_ipv4 = routing->prefix_ipv4;
     pool->prefix_ipv6 = routing->prefix_ipv6;
     pool->group_len = group->backends_len;

@@ -13,7 +13,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum config_assign { CONFIG_ASSIGN_CONNECTION, CONFIG_ASSIGN_CLIENT };
+enum config_assign { CONFIG_ASSIGN_CONNECTION, CONFIG_ASSIGN_CLIENT, CONFIG_ASSIGN_SNI };
+/* What becomes of a client that asks for a name without a route, for none, or does not speak TLS. */
+enum config_sni_default { CONFIG_SNI_SERVE, CONFIG_SNI_REFUSE };
 enum config_balance {
     CONFIG_BALANCE_ROUND_ROBIN,
     CONFIG_BALANCE_WEIGHTED,
@@ -288,6 +290,14 @@ struct config_limits {
     uint64_t first_byte_timeout_us; /* of a service */
 };
 
+/* Where connections go whose client asks for this name. Neither: as if there were no routes. */
+struct config_sni_route {
+    char *name;    /* or "*.NAME" */
+    char *group;   /* of this service, whatever a migration does; NULL: not said */
+    char *service; /* another one; NULL: not said */
+    unsigned line;
+};
+
 struct config_service {
     char *name;
     char **listen; /* as written; relative unix paths made absolute */
@@ -322,6 +332,13 @@ struct config_service {
         uint64_t handshake_timeout_us;
         uint32_t max_handshakes; /* at once; 0: no limit */
     } tls;
+    struct {
+        bool present;
+        enum config_sni_default otherwise;
+        uint64_t timeout_us; /* for the whole ClientHello */
+        struct config_sni_route *routes;
+        size_t routes_len;
+    } sni;
     char **allow, **deny; /* prefixes, or @PATH */
     size_t allow_len, deny_len;
     struct config_limits limits;

@@ -169,11 +169,12 @@ static void check_migration(struct settings_reader *reader, const config_setting
     } else if (!steps && !ramp) {
         settings_complain(reader, node, "needs \"steps\" or \"ramp\"");
     }
-    if (service->migration.aim == CONFIG_AIM_LIVE && service->assign == CONFIG_ASSIGN_CLIENT) {
-        settings_complain(
-            reader, config_setting_get_member(node, "aim"),
-            "aim = \"live\" does not go with assign = \"client\": to steer the connections open, "
-            "clients would be sent forth and back; use assign = \"connection\", or aim = \"share\"");
+    if (service->migration.aim == CONFIG_AIM_LIVE && service->assign != CONFIG_ASSIGN_CONNECTION) {
+        settings_complain(reader, config_setting_get_member(node, "aim"),
+                          "aim = \"live\" does not go with assign = \"%s\": to steer the connections open, "
+                          "%s would be sent forth and back; use assign = \"connection\", or aim = \"share\"",
+                          service->assign == CONFIG_ASSIGN_SNI ? "sni" : "client",
+                          service->assign == CONFIG_ASSIGN_SNI ? "names" : "clients");
     }
     settings_check_migration(reader, node, &service->migration);
     settings_path_cut(&reader->path, mark);
@@ -287,6 +288,7 @@ void settings_check(struct settings_reader *reader, const config_setting_t *root
         claim_listen(reader, &listen, node, &config->services[i]);
         check_groups(reader, node, &config->services[i]);
         settings_check_edge(reader, node, &config->services[i]);
+        settings_check_sni(reader, node, config, &config->services[i]);
         check_migration(reader, node, &config->services[i]);
         settings_path_cut(&reader->path, inner);
     }

@@ -199,6 +199,9 @@ void settings_check_migration(struct settings_reader *reader, const config_setti
  * service. */
 void settings_check_edge(struct settings_reader *reader, const config_setting_t *service_node,
                          const struct config_service *service);
+/* The part for routes by name (settings_check_sni.c). The reader stands at the service. */
+void settings_check_sni(struct settings_reader *reader, const config_setting_t *service_node,
+                        const struct config *config, const struct config_service *service);
 /* The part for one group's health section (settings_check_health.c). The reader stands at the group. */
 void settings_check_health(struct settings_reader *reader, const config_setting_t *group_node,
                            const struct config_group *group);

@@ -35,7 +35,8 @@ static const char *const log_to_words[] = {"stderr", "file", "syslog", NULL};
 static const char *const facility_words[] = {"daemon", "user",   "local0", "local1", "local2", "local3",
                                              "local4", "local5", "local6", "local7", NULL};
 static const char *const role_words[] = {"none", "viewer", "operator", "admin", NULL};
-static const char *const assign_words[] = {"connection", "client", NULL};
+static const char *const assign_words[] = {"connection", "client", "sni", NULL};
+static const char *const sni_default_words[] = {"serve", "refuse", NULL};
 static const char *const balance_words[] = {"round-robin",       "weighted", "least-latency",
                                             "least-connections", "hash",     NULL};
 static const char *const health_words[] = {"none",  "tcp",        "send-expect", "http", "tls",
@@ -219,9 +220,10 @@ static const struct setting list[] = {
      .text = "The service's name in commands, status and metrics."},
     {.path = "services.listen",
      .type = SETTINGS_ADDRESS,
-     .flags = SETTINGS_REQUIRED | SETTINGS_MANY,
+     .flags = SETTINGS_MANY,
      LIST(struct config_service, listen),
      RANGE(1, ADDRESS_TEXT_MAX),
+     .note = "required, unless a route of another service (`sni`) leads to this one",
      .text = "Where clients connect. `*:PORT` is any IPv4 address; port 0 takes a free port, which `status` "
              "shows."},
     {.path = "services.assign",
@@ -229,9 +231,11 @@ static const struct setting list[] = {
      AT(struct config_service, assign),
      .words = assign_words,
      .fallback = "connection",
-     .text =
-         "What a share counts during a migration: connections, exactly; or clients, so that a client stays "
-         "on its side."},
+     .text = "What a share counts during a migration: connections, exactly; clients, so that a client stays "
+             "on its "
+             "side; or the names that clients ask for in TLS (`sni`), so that a name stays on its side. "
+             "`balance = "
+             "\"hash\"` goes by the same; a client without a name by its address."},
     {.path = "services.client_prefix",
      .type = SETTINGS_SECTION,
      .text = "How much of a client's address makes it one client for `assign = \"client\"` and "

@@ -31,6 +31,57 @@
      RANGE(MILLISECOND, HOUR),
      .fallback = "3s",
      .text = "For the whole header, however slowly it comes."},
+    {.path = "services.sni",
+     .type = SETTINGS_SECTION,
+     .present = offsetof(struct config_service, sni.present),
+     .text = "Where connections go by the server's name that the client asks for at the beginning of TLS, "
+             "which is "
+             "passed on as it is. With `assign = \"sni\"` the name is read without this section too."},
+    {.path = "services.sni.default",
+     .type = SETTINGS_WORD,
+     AT(struct config_service, sni.otherwise),
+     .words = sni_default_words,
+     .fallback = "serve",
+     .text = "What becomes of a client that asks for a name without a route, for none, or does not speak "
+             "TLS: served "
+             "as if there were no routes, or refused. A broken ClientHello is refused in either case."},
+    {.path = "services.sni.timeout",
+     .type = SETTINGS_DURATION,
+     AT(struct config_service, sni.timeout_us),
+     RANGE(MILLISECOND, HOUR),
+     .fallback = "3s",
+     .text =
+         "For the whole ClientHello, however slowly it comes. With `default = \"serve\"` a client that said "
+         "nothing until then is served, as in protocols in which the server speaks first."},
+    {.path = "services.sni.routes",
+     .type = SETTINGS_LIST,
+     LIST(struct config_service, sni.routes),
+     RANGE(1, 10000),
+     .size = sizeof(struct config_sni_route),
+     .line = offsetof(struct config_sni_route, line),
+     .text = "One for each name; of several that fit, the most specific one counts. Without `group` and "
+             "`service` "
+             "a name is served as if there were no routes: by the active group, or by a migration's share."},
+    {.path = "services.sni.routes.name",
+     .type = SETTINGS_STRING,
+     .flags = SETTINGS_REQUIRED,
+     AT(struct config_sni_route, name),
+     RANGE(1, 255),
+     .text = "A host name, or `*.example.com` for all names below `example.com` at any depth."},
+    {.path = "services.sni.routes.group",
+     .type = SETTINGS_STRING,
+     AT(struct config_sni_route, group),
+     RANGE(1, NAME_TEXT_MAX),
+     .note = "none",
+     .text = "A group of this service that serves the name whatever a migration does."},
+    {.path = "services.sni.routes.service",
+     .type = SETTINGS_STRING,
+     AT(struct config_sni_route, service),
+     RANGE(1, NAME_TEXT_MAX),
+     .note = "none",
+     .text =
+         "Another service, which need not listen itself: its lists, limits, groups and migration count from "
+         "then on."},
     {.path = "services.allow",
      .type = SETTINGS_PREFIX,
      .flags = SETTINGS_MANY,

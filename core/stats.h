@@ -30,6 +30,9 @@
     X(RATE_LIMITED, "rate-limited", "refused because too many came in a time")                               \
     X(FIRST_BYTE, "first-byte", "no byte from the client in time")                                           \
     X(PROXY_HEADER, "proxy-header", "no valid PROXY header in time, or from somebody who may not send one")  \
+    X(CLIENT_HELLO, "client-hello", "no whole and valid TLS ClientHello in time")                            \
+    X(SERVER_NAME, "server-name", "no route for the name that the client asked for, or it asked for none")   \
+    X(ROUTED, "routed", "handed to another service by its name, which counts it from then on")               \
     X(NO_BACKEND, "no-backend", "no backend was usable")                                                     \
     X(QUEUE_FULL, "queue-full", "every backend had as many connections as it may, and so had the queue")     \
     X(QUEUE_TIMEOUT, "queue-timeout", "no backend had room in time")                                         \

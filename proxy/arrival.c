@@ -1,9 +1,9 @@
 /*
  * Answers for the way of a connection from accepted to let in: a PROXY header where one is expected and from
- * whom, then lists and limits. Runs on the connection's worker. The header is looked at where it lies, in the
- * kernel, and only then taken out: so nothing is kept for a client that is slow, and what follows the header
- * is read by whoever comes next as if there had been none. What a header says is core/proxy_protocol's
- * business.
+ * whom, then lists and limits; then a ClientHello where names count (proxy/passthrough.c). Runs on the
+ * connection's worker. The header is looked at where it lies, in the kernel, and only then taken out: so
+ * nothing is kept for a client that is slow, and what follows the header is read by whoever comes next as if
+ * there had been none. What a header says is core/proxy_protocol's business.
  */
 #include "core/log.h"
 #include "core/proxy_protocol.h"
@@ -30,15 +30,15 @@ static enum admission_verdict enter(struct conn *conn, uint64_t now_us)
     struct admission *own = conn->home->service->admission;
     struct admission *all = conn->home->shared->proxy->admission;
     enum admission_verdict verdict = admission_enter(own, &conn->client, now_us, &conn->claim[0]);
-    if (all == NULL || verdict == ADMISSION_TOO_MANY || verdict == ADMISSION_TOO_OFTEN) {
+    if (all == NULL || conn->claim[1].counted || verdict == ADMISSION_TOO_MANY ||
+        verdict == ADMISSION_TOO_OFTEN) {
         return verdict;
     }
     enum admission_verdict second = admission_enter(all, &conn->client, now_us, &conn->claim[1]);
     return second == ADMISSION_LET_IN ? verdict : second;
 }
 
-/* True when it may go on; else it is closed. */
-static bool let_in(struct conn *conn, uint64_t now_us)
+bool arrival_let_in(struct conn *conn, uint64_t now_us)
 {
     struct stats_service *stats = &conn->home->stats;
     enum stats_close reason = STATS_CLOSE_DENIED;
@@ -62,9 +62,14 @@ static bool let_in(struct conn *conn, uint64_t now_us)
     return false;
 }
 
-void arrival_leave(struct conn *conn)
+void arrival_leave_service(struct conn *conn)
 {
     admission_leave(conn->home->service->admission, &conn->claim[0]);
+}
+
+void arrival_leave(struct conn *conn)
+{
+    arrival_leave_service(conn);
     admission_leave(conn->home->shared->proxy->admission, &conn->claim[1]);
 }
 
@@ -74,17 +79,21 @@ void arrival_pick(struct conn *conn, uint64_t now_us)
     connect_next(conn, now_us);
 }
 
-/* Who the client is, is known now. */
-static void pick(struct conn *conn, uint64_t now_us)
+void arrival_go_in(struct conn *conn, uint64_t now_us)
 {
-    if (!let_in(conn, now_us)) {
-        return;
-    }
     if (handshake_is_due(conn)) {
         handshake_begin(conn, now_us);
         return;
     }
     arrival_pick(conn, now_us);
+}
+
+/* Who the client is, is known now. */
+static void client_known(struct conn *conn, uint64_t now_us)
+{
+    if (arrival_let_in(conn, now_us)) {
+        passthrough_begin(conn, now_us);
+    }
 }
 
 /* Why a client was not served, for somebody who looks for it: peers can cause these lines at will. */
@@ -129,7 +138,7 @@ static void header_found(struct conn *conn, const struct proxy_protocol_header *
     if (source.family != 0) {
         conn->client = source;
     }
-    pick(conn, now_us);
+    client_known(conn, now_us);
 }
 
 /* Nothing there, or not enough, and no more to come. */
@@ -137,13 +146,13 @@ static void header_ended(struct conn *conn, size_t seen, uint64_t now_us)
 {
     bool optional = conn->home->service->proxy_header.accept == CONFIG_PROXY_OPTIONAL;
     if (optional && seen == 0) {
-        pick(conn, now_us); /* an ordinary client that says nothing */
+        client_known(conn, now_us); /* an ordinary client that says nothing */
         return;
     }
     refuse(conn, seen == 0 ? "none came" : "only a part of it came", now_us);
 }
 
-void arrival_go_on(struct conn *conn, uint64_t now_us)
+static void read_header(struct conn *conn, uint64_t now_us)
 {
     struct stream *client = &conn->stream[CONN_CLIENT];
     struct proxy_protocol_header header;
@@ -169,7 +178,7 @@ void arrival_go_on(struct conn *conn, uint64_t now_us)
         return;
     case PROXY_PROTOCOL_ABSENT:
         if (conn->home->service->proxy_header.accept == CONFIG_PROXY_OPTIONAL) {
-            pick(conn, now_us);
+            client_known(conn, now_us);
             return;
         }
         break;
@@ -179,8 +188,21 @@ void arrival_go_on(struct conn *conn, uint64_t now_us)
     refuse(conn, why, now_us);
 }
 
+void arrival_go_on(struct conn *conn, uint64_t now_us)
+{
+    if (conn->state == CONN_CLIENT_HELLO) {
+        passthrough_go_on(conn, now_us);
+    } else {
+        read_header(conn, now_us);
+    }
+}
+
 void arrival_on_timeout(struct conn *conn, uint64_t now_us)
 {
+    if (conn->state == CONN_CLIENT_HELLO) {
+        passthrough_on_timeout(conn, now_us);
+        return;
+    }
     char first;
     ssize_t n = recv(conn->stream[CONN_CLIENT].fd, &first, sizeof(first), MSG_PEEK);
     header_ended(conn, n > 0 ? (size_t)n : 0, now_us);
@@ -198,7 +220,7 @@ void arrival_begin(struct conn *conn, uint64_t now_us)
     enum config_proxy_accept accept = conn->home->service->proxy_header.accept;
     bool trusted = accept != CONFIG_PROXY_OFF && is_trusted(conn);
     if (!trusted && accept != CONFIG_PROXY_REQUIRED) {
-        pick(conn, now_us);
+        client_known(conn, now_us);
         return;
     }
     if (!trusted) {
@@ -210,7 +232,7 @@ void arrival_begin(struct conn *conn, uint64_t now_us)
         close_now(conn, STATS_CLOSE_INTERNAL, now_us);
         return;
     }
-    arrival_go_on(conn, now_us); /* mostly it came with the connection */
+    read_header(conn, now_us); /* mostly it came with the connection */
 }
 
 /* NULL where nothing was written, which is not the same as an empty file. */
@@ -233,6 +255,13 @@ int arrival_configure(struct proxy_service *service, const struct config_service
     if (config->limits.first_byte_timeout_us > 0) {
         service->length_us[CONN_DEADLINE_FIRST_BYTE] = config->limits.first_byte_timeout_us;
     }
+    if (code == 0) {
+        code = passthrough_create(config, &service->passthrough, err);
+        passthrough_resolve(service->passthrough, service->routing);
+    }
+    if (service->passthrough != NULL) {
+        service->length_us[CONN_DEADLINE_CLIENT_HELLO] = config->sni.timeout_us;
+    }
     if (code != 0 || config->proxy_protocol.accept == CONFIG_PROXY_OFF) {
         return code;
     }
@@ -247,5 +276,6 @@ void arrival_release(struct proxy_service *service)
     prefixes_destroy(service->proxy_header.from);
     prefixes_destroy(service->allow);
     prefixes_destroy(service->deny);
+    passthrough_destroy(service->passthrough);
     admission_destroy(service->admission);
 }

@@ -10,6 +10,8 @@
 #include "proxy/proxy_internal.h"
 #include "proxy/tls_stream.h"
 
+#include <stdlib.h>
+
 static void conn_free(struct worker_task *task, struct worker *worker)
 {
     (void)worker;
@@ -41,6 +43,8 @@ void close_finish(struct conn *conn, enum stats_close reason, int outcome, uint6
     arrival_leave(conn);
     bandwidth_end(conn->pace);
     conn->pace = NULL;
+    free(conn->hello);
+    conn->hello = NULL;
     visit_skip(home, conn);
     list_remove(&conn->node);
     stats_add(&home->stats.closed[reason], 1);

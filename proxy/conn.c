@@ -56,6 +56,11 @@ void conn_pool_clear(struct proxy_worker *shared)
     }
 }
 
+uint64_t conn_next_id(struct proxy_worker *shared)
+{
+    return ((uint64_t)worker_index(shared->worker) << CONN_ID_WORKER_SHIFT) | ++shared->next_id;
+}
+
 int conn_accept(struct service_worker *home, int fd, const struct addr *peer)
 {
     struct proxy_worker *shared = home->shared;
@@ -73,7 +78,7 @@ int conn_accept(struct service_worker *home, int fd, const struct addr *peer)
     conn->state = CONN_ACCEPTED;
     conn->outcome = -1;
     conn->home = home;
-    conn->id = ((uint64_t)worker_index(shared->worker) << CONN_ID_WORKER_SHIFT) | ++shared->next_id;
+    conn->id = conn_next_id(shared);
     deadline_init(&conn->deadline);
     deadline_init(&conn->look);
     deadline_init(&conn->first_byte);
@@ -171,7 +176,7 @@ static void on_event(struct conn *conn, enum conn_side side, short what)
         return;
     }
     stream_note(&conn->stream[side], what);
-    if (conn->state == CONN_PROXY_HEADER) {
+    if (conn->state == CONN_PROXY_HEADER || conn->state == CONN_CLIENT_HELLO) {
         arrival_go_on(conn, now_us);
     } else if (conn->state == CONN_CLIENT_TLS) {
         handshake_go_on(conn, now_us);
@@ -203,7 +208,7 @@ uint64_t conn_on_deadline(struct deadline *deadline, uint64_t now_us, void *cont
         connect_on_timeout(conn, now_us);
         return 0;
     }
-    if (state == CONN_PROXY_HEADER) {
+    if (state == CONN_PROXY_HEADER || state == CONN_CLIENT_HELLO) {
         arrival_on_timeout(conn, now_us);
         return 0;
     }

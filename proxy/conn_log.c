@@ -30,6 +30,7 @@ void conn_log(const struct conn *conn, enum stats_close reason, uint64_t now_us)
         LOG_TEXT("service", service->name),
         LOG_TEXT("connection", id),
         LOG_TEXT("client", client),
+        LOG_TEXT("server_name", conn_server_name(conn)),
         LOG_TEXT("group", backend != NULL ? routing_group_name(service->routing, conn->lease.group) : ""),
         LOG_TEXT("backend", backend != NULL ? backend_name(backend) : ""),
         LOG_TEXT("reason", stats_close_name(reason)),

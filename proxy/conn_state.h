@@ -2,8 +2,8 @@
  * The life of a connection as one table: states, allowed successors, the deadline of each state. Pure; any
  * thread.
  *
- *     ACCEPTED → [PROXY_HEADER] → [CLIENT_TLS] → PICK ⇄ CONNECTING → RELAY → HALF_CLOSED → CLOSED
- *                                                                       └───────┴→ FLUSHING → CLOSED
+ *     ACCEPTED → [PROXY_HEADER] → [CLIENT_HELLO] → [CLIENT_TLS] → PICK ⇄ CONNECTING → RELAY → HALF_CLOSED →
+ * CLOSED └───────┴→ FLUSHING → CLOSED
  *
  * Every state may go to CLOSED.
  */
@@ -14,8 +14,11 @@
 
 /* X(NAME, "name", successors without CLOSED, deadline) */
 #define CONN_STATES(X)                                                                                       \
-    X(ACCEPTED, "accepted", CONN_BIT(PROXY_HEADER) | CONN_BIT(CLIENT_TLS) | CONN_BIT(PICK), NONE)            \
-    X(PROXY_HEADER, "proxy-header", CONN_BIT(CLIENT_TLS) | CONN_BIT(PICK), PROXY_HEADER)                     \
+    X(ACCEPTED, "accepted",                                                                                  \
+      CONN_BIT(PROXY_HEADER) | CONN_BIT(CLIENT_HELLO) | CONN_BIT(CLIENT_TLS) | CONN_BIT(PICK), NONE)         \
+    X(PROXY_HEADER, "proxy-header", CONN_BIT(CLIENT_HELLO) | CONN_BIT(CLIENT_TLS) | CONN_BIT(PICK),          \
+      PROXY_HEADER)                                                                                          \
+    X(CLIENT_HELLO, "client-hello", CONN_BIT(CLIENT_TLS) | CONN_BIT(PICK), CLIENT_HELLO)                     \
     X(CLIENT_TLS, "client-tls", CONN_BIT(PICK), HANDSHAKE)                                                   \
     X(PICK, "pick", CONN_BIT(CONNECTING) | CONN_BIT(RELAY), NONE)                                            \
     X(CONNECTING, "connecting", CONN_BIT(PICK) | CONN_BIT(RELAY), CONNECT)                                   \
@@ -35,6 +38,7 @@ enum conn_state {
 enum conn_deadline {
     CONN_DEADLINE_NONE,
     CONN_DEADLINE_PROXY_HEADER,
+    CONN_DEADLINE_CLIENT_HELLO,
     CONN_DEADLINE_HANDSHAKE, /* with the client */
     CONN_DEADLINE_CONNECT,
     CONN_DEADLINE_IDLE,

@@ -126,10 +126,12 @@ static bool pick(struct conn *conn, uint64_t now_us)
 {
     struct service_worker *home = conn->home;
     struct conn_attempt *attempt = conn->attempt;
-    const struct routing_pick_input input = {.worker = worker_index(home->shared->worker),
-                                             .client = conn->client,
-                                             .now_us = now_us,
-                                             .random = worker_random(home->shared->worker)};
+    const struct routing_pick_input input = {
+        .worker = worker_index(home->shared->worker),
+        .client = conn->client,
+        .server_name = conn_server_name(conn)[0] != '\0' ? conn_server_name(conn) : NULL,
+        .now_us = now_us,
+        .random = worker_random(home->shared->worker)};
     bool again = attempt->outcome >= 0;
     int rc = ERR_UNAVAILABLE;
     if (!again || attempt->retries_left > 0) {

@@ -97,7 +97,8 @@ static struct proxy_protocol_text keep(uint8_t **at, struct proxy_protocol_text 
 bool outward_keep(struct conn *conn, const struct proxy_protocol_header *header)
 {
     struct conn_origin *origin = NULL;
-    if (!conn->home->service->introduces || header->source.family == 0) {
+    if ((!conn->home->service->introduces && conn->home->service->passthrough == NULL) ||
+        header->source.family == 0) {
         return true;
     }
     origin = malloc(sizeof(*origin) + header->alpn.len + header->authority.len + header->unique_id.len +
@@ -132,6 +133,18 @@ static void describe_destination(const struct conn *conn, struct proxy_protocol_
     }
 }
 
+/* What the client itself asked for, where no header told it. */
+static void add_hello(const struct conn *conn, struct proxy_protocol_header *header)
+{
+    const char *name = conn_server_name(conn);
+    if (header->authority.len == 0 && name[0] != '\0') {
+        header->authority = (struct proxy_protocol_text){(const uint8_t *)name, strlen(name)};
+    }
+    if (header->alpn.len == 0 && conn->hello != NULL) {
+        header->alpn = conn->hello->protocol;
+    }
+}
+
 bool outward_introduce(struct conn *conn)
 {
     const struct outward *outward = outward_of(conn);
@@ -153,6 +166,7 @@ bool outward_introduce(struct conn *conn)
     } else {
         describe_destination(conn, &header);
     }
+    add_hello(conn, &header);
     size_t len = proxy_protocol_write(&header, outward->tlvs, bytes);
     /* A fresh connection takes a header in one piece; one that does not is of no use. */
     return stream_send(&conn->stream[CONN_BACKEND], bytes, len) == (ssize_t)len;

@@ -17,12 +17,14 @@
 #include "core/list.h"
 #include "core/mailbox.h"
 #include "core/prefixes.h"
+#include "core/proxy_protocol.h"
 #include "core/source.h"
 #include "core/stats.h"
 #include "core/worker.h"
 #include "proxy/admission.h"
 #include "proxy/bandwidth.h"
 #include "proxy/conn_state.h"
+#include "proxy/passthrough.h"
 #include "proxy/pipes.h"
 #include "proxy/proxy.h"
 #include "proxy/stream.h"
@@ -58,6 +60,12 @@ struct conn_attempt {
     int outcome;                /* enum stats_error of the last attempt, -1: none failed */
 };
 
+/* What a ClientHello told. */
+struct conn_hello {
+    struct proxy_protocol_text protocol; /* the first that the client offers; into text */
+    char text[];                         /* the server's name ("": none), then the protocol */
+};
+
 struct conn {
     uint32_t magic;
     uint8_t state; /* enum conn_state; written by conn_enter only */
@@ -65,6 +73,7 @@ struct conn {
     bool backend_spoke : 1;
     bool in_turn : 1;
     bool look_armed : 1;
+    bool routed : 1; /* came from another service */
     bool first_ended_known : 1;
     bool first_ended_backend : 1; /* which side's end was read first */
     uint8_t reason;               /* enum stats_close, decided when FLUSHING is entered */
@@ -87,6 +96,7 @@ struct conn {
     struct stream stream[2];      /* by enum conn_side */
     struct conn_flow flow[2];
     struct conn_pace *pace;          /* owned; NULL: its bandwidth is not limited */
+    struct conn_hello *hello;        /* owned; NULL: none was read */
     struct addr_ip client;           /* behind a PROXY header the one in it */
     struct admission_claim claim[2]; /* on the service's limits, and on those over all */
 };
@@ -113,7 +123,8 @@ struct service_worker {
     struct deadline_queue *queue[CONN_DEADLINE_COUNT]; /* NULL: that timeout is off */
     struct list node;                                  /* in proxy_worker.homes */
     struct mailbox_message attach, start, stop, end;
-    bool ended; /* nothing of the loop is held any more */
+    bool serves; /* between start and stop */
+    bool ended;  /* nothing of the loop is held any more */
 };
 
 /* How we appear to the backends of a group. */
@@ -137,8 +148,9 @@ struct proxy_service {
         enum config_proxy_accept accept;
         struct prefixes *from; /* owned */
     } proxy_header;
-    struct prefixes *allow, *deny; /* owned; NULL: everybody, nobody */
-    struct admission *admission;   /* owned; NULL: no limits */
+    struct prefixes *allow, *deny;   /* owned; NULL: everybody, nobody */
+    struct admission *admission;     /* owned; NULL: no limits */
+    struct passthrough *passthrough; /* owned; NULL: names are not looked at */
     struct bandwidth_limits pace;
     struct outward *outward; /* owned; by group */
     size_t outward_len;
@@ -206,6 +218,12 @@ void visit_skip(struct service_worker *home, const struct conn *conn);
 int conn_accept(struct service_worker *home, int fd, const struct addr *peer);
 /* The one place where a state changes: checks the edge, arms the deadline. */
 void conn_enter(struct conn *conn, enum conn_state state, uint64_t now_us);
+/* The name that the client asked for; "": none, or not known. */
+static inline const char *conn_server_name(const struct conn *conn)
+{
+    return conn->hello != NULL ? conn->hello->text : "";
+}
+uint64_t conn_next_id(struct proxy_worker *shared);
 /* Registers the client's socket with the loop, unless that was done. False without memory. */
 bool conn_listen_to_client(struct conn *conn);
 /* Moves what can be moved, then ends what has ended. May close the connection. */
@@ -221,7 +239,11 @@ void conn_pool_clear(struct proxy_worker *shared);
 
 /* Goes through what comes before a backend is picked, as far as it gets, then picks. May close. */
 void arrival_begin(struct conn *conn, uint64_t now_us);
-/* PROXY_HEADER: the client's socket has news; or the time is over. */
+/* Asks lists and limits of the service it is at. True when it may go on; else it is closed. */
+bool arrival_let_in(struct conn *conn, uint64_t now_us);
+/* All is known that decides where it goes: the handshake, where the service ends TLS, then a backend. */
+void arrival_go_in(struct conn *conn, uint64_t now_us);
+/* PROXY_HEADER, CLIENT_HELLO: the client's socket has news; or the time is over. */
 void arrival_go_on(struct conn *conn, uint64_t now_us);
 void arrival_on_timeout(struct conn *conn, uint64_t now_us);
 /* Takes from config (borrowed for the call) what this needs; arrival_release gives it back, also after a
@@ -229,8 +251,9 @@ void arrival_on_timeout(struct conn *conn, uint64_t now_us);
 MUST_CHECK int arrival_configure(struct proxy_service *service, const struct config_service *config,
                                  struct err_text *err);
 void arrival_release(struct proxy_service *service);
-/* The connection ends: gives back what it holds of the limits. */
+/* The connection ends, or leaves its service for another one: gives back what it holds of the limits. */
 void arrival_leave(struct conn *conn);
+void arrival_leave_service(struct conn *conn);
 
 /* The client may be served: picks a backend. */
 void arrival_pick(struct conn *conn, uint64_t now_us);
@@ -253,7 +276,6 @@ void handshake_leave(struct conn *conn);
 
 /* ---- outward.c: how we appear to a backend */
 
-struct proxy_protocol_header;
 /* Takes from config (borrowed for the call) what this needs, and tries it; outward_release gives it back,
  * also after a failure. ERR_NOMEM and those of source_try, with the group's name. */
 MUST_CHECK int outward_configure(struct proxy_service *service, const struct config_service *config,

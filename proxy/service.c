@@ -66,6 +66,7 @@ static void on_start(struct mailbox_message *message, void *receiver)
 {
     (void)receiver;
     struct service_worker *home = list_entry(message, struct service_worker, start);
+    home->serves = !home->ended;
     if (home->listeners != NULL) {
         listener_start(home);
     }
@@ -74,7 +75,9 @@ static void on_start(struct mailbox_message *message, void *receiver)
 static void on_stop(struct mailbox_message *message, void *receiver)
 {
     (void)receiver;
-    listener_stop(list_entry(message, struct service_worker, stop));
+    struct service_worker *home = list_entry(message, struct service_worker, stop);
+    home->serves = false;
+    listener_stop(home);
 }
 
 void service_worker_end(struct service_worker *home)
@@ -83,6 +86,7 @@ void service_worker_end(struct service_worker *home)
         return;
     }
     home->ended = true;
+    home->serves = false;
     uint64_t now_us = clock_mono_us();
     list_each (node, &home->connections) {
         close_now(list_entry(node, struct conn, node), STATS_CLOSE_SHUTDOWN, now_us);
@@ -120,7 +124,7 @@ static int home_create(struct proxy_service *service, unsigned index, struct err
     list_init(&home->connections);
     list_init(&home->visits);
     list_init(&home->node);
-    home->listeners = calloc(service->listen_len, sizeof(*home->listeners));
+    home->listeners = calloc(service->listen_len + 1, sizeof(*home->listeners));
     if (home->listeners == NULL) {
         return err_set(err, ERR_NOMEM, "service %s: out of memory", service->name);
     }
@@ -173,6 +177,7 @@ static struct proxy_service *service_alloc(struct proxy *proxy, const struct pro
     service->length_us[CONN_DEADLINE_NONE] = CLOCK_NEVER;
     service->length_us[CONN_DEADLINE_PROXY_HEADER] = CLOCK_NEVER;
     service->length_us[CONN_DEADLINE_HANDSHAKE] = CLOCK_NEVER;
+    service->length_us[CONN_DEADLINE_CLIENT_HELLO] = CLOCK_NEVER;
     service->length_us[CONN_DEADLINE_FIRST_BYTE] = CLOCK_NEVER;
     service->length_us[CONN_DEADLINE_CONNECT] = t->connect_us;
     service->length_us[CONN_DEADLINE_IDLE] = t->idle_us;

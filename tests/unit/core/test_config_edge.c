@@ -141,6 +141,67 @@ static void test_files(void **state)
     config_errors_clear(&errors);
 }
 
+#define ROUTES(part) SERVICE("sni = { routes = ( " part " ); };", "")
+
+static void test_routes(void **state)
+{
+    (void)state;
+    struct config *config =
+        load(SERVICE("assign = \"sni\"; sni = { default = \"refuse\"; timeout = \"1s\"; routes = ( "
+                     "{ name = \"a.b\"; group = \"old\"; }, { name = \"*.b\"; } ); };",
+                     ""));
+    const struct config_service *service = &config->services[0];
+    assert_int_equal(service->assign, CONFIG_ASSIGN_SNI);
+    assert_true(service->sni.present);
+    assert_int_equal(service->sni.otherwise, CONFIG_SNI_REFUSE);
+    assert_int_equal(service->sni.timeout_us, 1000000);
+    assert_int_equal(service->sni.routes_len, 2);
+    assert_string_equal(service->sni.routes[0].group, "old");
+    assert_null(service->sni.routes[1].group);
+    assert_null(service->sni.routes[1].service);
+    config_free(config);
+    config = load(SERVICE("", ""));
+    assert_false(config->services[0].sni.present);
+    assert_int_equal(config->services[0].sni.timeout_us, 3000000);
+    config_free(config);
+}
+
+static void test_wrong_routes(void **state)
+{
+    (void)state;
+    expect_error(ROUTES("{ name = \"a..b\"; }"), 2, "sni.routes.a..b: name: \"a..b\" is no host name");
+    expect_error(ROUTES("{ name = \"a.*.b\"; }"), 2, "a star stands for whole labels");
+    expect_error(ROUTES("{ group = \"old\"; }"), 2, "required setting \"name\" is missing");
+    expect_error(ROUTES("{ name = \"a\"; group = \"odl\"; }"), 2, "there is no group \"odl\"");
+    expect_error(ROUTES("{ name = \"a\"; service = \"db\"; }"), 2, "there is no service \"db\"");
+    expect_error(ROUTES("{ name = \"a\"; service = \"web\"; }"), 2, "leads to the service itself");
+    expect_error(ROUTES("{ name = \"a\"; group = \"old\"; service = \"db\"; }"), 2, "keep one");
+    expect_error(ROUTES("{ name = \"a.b\"; }, { name = \"A.b.\"; }"), 2, "twice");
+}
+
+#define WITHOUT_LISTEN(name, part)                                                                           \
+    "{ name = \"" name "\"; " part                                                                           \
+    " groups = ( { name = \"old\"; backends = ( { address = \"10.0.0.1:80\"; } ); } ); }"
+#define WEB(route) WITHOUT_LISTEN("web", "listen = [ \"127.0.0.1:0\" ]; sni = { routes = ( " route " ); };")
+
+static void test_routes_to_services(void **state)
+{
+    (void)state;
+    struct config *config =
+        load("services = ( " WEB("{ name = \"a\"; service = \"db\"; }") ",\n" WITHOUT_LISTEN("db", "") " );");
+    assert_string_equal(config->services[0].sni.routes[0].service, "db");
+    assert_int_equal(config->services[1].listen_len, 0);
+    config_free(config);
+    expect_error("services = ( " WEB("{ name = \"a\"; }") ",\n" WITHOUT_LISTEN("db", "") " );", 2,
+                 "services.db: required setting \"listen\" is missing");
+    expect_error(
+        "services = ( " WEB("{ name = \"a\"; service = \"db\"; }") ",\n" WITHOUT_LISTEN(
+            "db",
+            "sni = { routes = ( { name = \"b\"; service = \"more\"; } ); };") ",\n" WITHOUT_LISTEN("more",
+                                                                                                   "") " );",
+        1, "connections are handed on once");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -148,6 +209,9 @@ int main(void)
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_wrong_values),
         cmocka_unit_test(test_files),
+        cmocka_unit_test(test_routes),
+        cmocka_unit_test(test_wrong_routes),
+        cmocka_unit_test(test_routes_to_services),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -173,7 +173,7 @@ static void test_words(void **state)
                                                  "\"info\"?); it must be \"debug\", \"info\", \"warn\" "
                                                  "or \"error\"\n"},
         {SERVICE("assign = \"clients\";"), "2: services.web.assign: \"clients\" is not known (did you mean "
-                                           "\"client\"?); it must be \"connection\" or \"client\"\n"},
+                                           "\"client\"?); it must be \"connection\", \"client\" or \"sni\"\n"},
         {GROUP("health = { type = \"quantum\"; };"),
          "2: services.web.groups.old.health.type: \"quantum\" is "
          "not known; it must be \"none\", \"tcp\", \"send-expect\", \"http\", \"tls\", \"redis\", "
@@ -229,8 +229,8 @@ static void test_missing(void **state)
         {"", "0: required setting \"services\" is missing\n"},
         {"services = ( );\n", "1: services: needs at least one\n"},
         {"services = (\n{ } );\n", "2: services[0]: required setting \"name\" is missing\n"
-                                   "2: services[0]: required setting \"listen\" is missing\n"
-                                   "2: services[0]: required setting \"groups\" is missing\n"},
+                                   "2: services[0]: required setting \"groups\" is missing\n"
+                                   "2: services[0]: required setting \"listen\" is missing\n"},
         {"services = ( { name = \"a\";\nlisten = [ ];\ngroups = ( );\n} );\n",
          "2: services.a.listen: needs at least one\n3: services.a.groups: needs at least one\n"},
         {"services = ( { " NAMES " groups = (\n{ name = \"g\"; } ); } );\n",

@@ -26,5 +26,6 @@ target_link_options(test_config_hostile PRIVATE
   LINKER:--wrap=open_memstream)
 unit_test(proxy_protocol core shunt_core)
 unit_test(client_hello core shunt_core)
+unit_test(server_names core shunt_core)
 unit_test(prefixes core shunt_core)
 unit_test(config_edge core shunt_core)

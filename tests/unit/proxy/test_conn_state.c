@@ -36,6 +36,11 @@ static const struct edge edges[] = {
     {CONN_PROXY_HEADER, CONN_CLIENT_TLS},
     {CONN_CLIENT_TLS, CONN_PICK},
     {CONN_CLIENT_TLS, CONN_CLOSED},
+    {CONN_ACCEPTED, CONN_CLIENT_HELLO},
+    {CONN_PROXY_HEADER, CONN_CLIENT_HELLO},
+    {CONN_CLIENT_HELLO, CONN_CLIENT_TLS},
+    {CONN_CLIENT_HELLO, CONN_PICK},
+    {CONN_CLIENT_HELLO, CONN_CLOSED},
 };
 
 static void test_every_edge(void **state)
@@ -57,6 +62,7 @@ static void test_deadlines(void **state)
     (void)state;
     assert_int_equal(conn_state_deadline(CONN_PROXY_HEADER), CONN_DEADLINE_PROXY_HEADER);
     assert_int_equal(conn_state_deadline(CONN_CLIENT_TLS), CONN_DEADLINE_HANDSHAKE);
+    assert_int_equal(conn_state_deadline(CONN_CLIENT_HELLO), CONN_DEADLINE_CLIENT_HELLO);
     assert_int_equal(conn_state_deadline(CONN_PICK), CONN_DEADLINE_NONE);
     assert_int_equal(conn_state_deadline(CONN_CONNECTING), CONN_DEADLINE_CONNECT);
     assert_int_equal(conn_state_deadline(CONN_RELAY), CONN_DEADLINE_IDLE);
