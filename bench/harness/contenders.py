@@ -144,8 +144,13 @@ class Shunt(Contender):
                           *certificate(folder)) if self.tls else "")
         self.process = Process([self.program(), "-c", config], folder)
         path = str(folder / "admin.sock")
-        wait_until(lambda: pathlib.Path(path).exists(), "shuntd's admin socket", self.process)
+        wait_until(lambda: self.answers(path), "shuntd's admin socket", self.process)
         return self.port(path)
+
+    @staticmethod
+    def answers(path):
+        with socket.socket(socket.AF_UNIX) as admin:
+            return admin.connect_ex(path) == 0
 
     @classmethod
     def program(cls):
