@@ -217,10 +217,10 @@ static void undelay(struct stream *stream)
 
 ssize_t stream_send(struct stream *stream, const void *bytes, size_t size)
 {
+    undelay(stream);
     if (stream->tls != NULL) {
         return tls_stream_send(stream, bytes, size);
     }
-    undelay(stream);
     ssize_t n = send(stream->fd, bytes, size, MSG_NOSIGNAL);
     if (n > 0) {
         return n; /* cut short or not: only "again" tells for certain that an event will come */

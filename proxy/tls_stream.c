@@ -30,6 +30,7 @@ struct tls_stream {
     bool peer_ended;            /* its FIN was read */
     bool established;
     bool cut;
+    bool more;                    /* this record is not the last of what is at hand */
     bool receiving_waits_to_send; /* libssl has something to send before it reads on */
     bool sending_waits_to_receive;
 };
@@ -82,7 +83,7 @@ static int on_write(BIO *bio, const char *bytes, size_t size, size_t *n)
     if (tls->send_error != 0 || tls->stream->shut) {
         return 1; /* nobody will read it */
     }
-    ssize_t sent = send(tls->stream->fd, bytes, size, MSG_NOSIGNAL);
+    ssize_t sent = send(tls->stream->fd, bytes, size, MSG_NOSIGNAL | (tls->more ? MSG_MORE : 0));
     if (sent >= 0) {
         *n = (size_t)sent;
         return 1;
@@ -303,7 +304,9 @@ ssize_t tls_stream_send(struct stream *stream, const void *bytes, size_t size)
     struct tls_stream *tls = stream->tls;
     size_t n = 0;
     ERR_clear_error();
+    tls->more = size > SSL3_RT_MAX_PLAIN_LENGTH;
     int rc = SSL_write_ex(tls->ssl, bytes, size, &n);
+    tls->more = false;
     if (tls->send_error != 0) {
         tls->dry = false; /* what the peer sent before must be looked for */
         return stream_write_failed(stream, tls->send_error);
