@@ -19,8 +19,7 @@ uint32_t aim_share_bp(struct migration *m)
 {
     struct steer_input input = {.now_us = m->clock_us(m->clock_context),
                                 .aim_bp = m->machine.share_bp,
-                                .limit_bp = m->setup.config->migration.aim_limit_bp,
-                                .arrivals = rate_count(m)};
+                                .limit_bp = m->setup.config->migration.aim_limit_bp};
     uint32_t share_bp;
 
     if (!aim_steers(m)) {
@@ -28,6 +27,7 @@ uint32_t aim_share_bp(struct migration *m)
         machine_route(&m->machine, &(uint32_t){0}, &(uint32_t){0}, &share_bp);
         return share_bp;
     }
+    input.arrivals = rate_count(m);
     for (size_t group = 0; group < routing_groups(m->options.routing); group++) {
         input.open += routing_open(m->options.routing, group);
     }

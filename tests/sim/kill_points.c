@@ -91,12 +91,51 @@ static void story_back_from_the_end(struct world *w)
     good(w, migration_abort(w->migration, &operator_asker, NULL));
 }
 
+/* The first step is asked about, the others are skipped to; out of the drain and into it again. */
+static void story_asked(struct world *w)
+{
+    good(w, migration_start(w->migration, "new", 0, false, &operator_asker, NULL));
+    world_open(w, OLD, 2);
+    good(w, migration_skip(w->migration, &operator_asker, NULL));
+    good(w, migration_skip(w->migration, &operator_asker, NULL));
+    good(w, migration_skip(w->migration, &operator_asker, NULL)); /* draining */
+    good(w, migration_pause(w->migration, &operator_asker, NULL));
+    good(w, migration_resume(w->migration, &operator_asker, NULL)); /* draining again */
+    good(w, migration_share(w->migration, 5000, &operator_asker, NULL));
+    good(w, migration_share(w->migration, 2000, &operator_asker, NULL));
+    good(w, migration_resume(w->migration, &operator_asker, NULL)); /* asked, then 25 % */
+    good(w, migration_abort(w->migration, &operator_asker, NULL));
+}
+
+/* A rollback part by part, its rest at once. */
+static void story_falls(struct world *w)
+{
+    good(w, migration_share(w->migration, 8000, &operator_asker, NULL));
+    good(w, migration_abort(w->migration, &operator_asker, NULL));
+    wait_until(w, 3);
+    good(w, migration_abort(w->migration, &operator_asker, NULL));
+}
+
+static void asks(struct world *w)
+{
+    w->asks = true;
+}
+
+static void falls(struct world *w)
+{
+    w->config.migration.rollback.shape = CONFIG_BACK_LINEAR;
+    w->config.migration.rollback.over_us = 10 * MINUTE;
+}
+
 static const struct {
     const char *name;
     void (*play)(struct world *w);
-} stories[] = {{"to the end", story_completed},
-               {"rolled back", story_rolled_back},
-               {"over and back", story_back_from_the_end}};
+    void (*prepare)(struct world *w); /* NULL: nothing */
+} stories[] = {{"to the end", story_completed, NULL},
+               {"rolled back", story_rolled_back, NULL},
+               {"over and back", story_back_from_the_end, NULL},
+               {"asked and skipped", story_asked, asks},
+               {"falls in parts", story_falls, falls}};
 
 static const struct {
     const char *name, *failpoint;
@@ -106,7 +145,7 @@ static const struct {
               {"halfway", "journal-half", 2, 1, false},
               {"after it", "journal-done", 1, 1, true}};
 
-static void make_world(struct world *w)
+static void make_world(struct world *w, unsigned story)
 {
     static const struct config_step steps[] = {{.share_bp = 100, .hold_us = 5 * MINUTE},
                                                {.share_bp = 2500, .hold_us = 10 * MINUTE},
@@ -118,6 +157,9 @@ static void make_world(struct world *w)
     w->config.migration.steps_len = 3;
     w->config.migration.commit = CONFIG_COMMIT_MANUAL;
     w->before_turn = look;
+    if (stories[story].prepare != NULL) {
+        stories[story].prepare(w);
+    }
 }
 
 /* Plays a story in a process of its own; true when it was killed on the way. */
@@ -227,7 +269,7 @@ static bool kill_at(unsigned story, unsigned n, unsigned point, const struct jou
     struct world w;
     bool kept;
 
-    make_world(&w);
+    make_world(&w, story);
     snprintf(failpoint, sizeof(failpoint), "%s:%u:kill", points[point].failpoint,
              (n - 1) * points[point].passes + points[point].first);
     kept = play(&w, story, failpoint);
@@ -260,7 +302,7 @@ int main(void)
         struct journal_records whole;
         struct world w;
 
-        make_world(&w);
+        make_world(&w, story);
         if (play(&w, story, NULL)) {
             return 70;
         }

@@ -70,7 +70,10 @@ void world_init(struct world *w)
     static const char *const backend_names[2] = {"b1", "b2"};
 
     memset(w, 0, sizeof(*w));
-    snprintf(w->dir, sizeof(w->dir), "/tmp/shunt-sim-XXXXXX");
+    /* In memory where that is possible: a kill loses nothing there either, and hundreds of forced writes are
+     * quick. */
+    snprintf(w->dir, sizeof(w->dir), "%s/shunt-sim-XXXXXX",
+             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     must(mkdtemp(w->dir) != NULL, "make a folder");
     w->now_us = CLOCK_US_PER_S;
     for (size_t g = 0; g < WORLD_GROUPS; g++) {
@@ -142,6 +145,7 @@ int world_boot(struct world *w, struct err_text *err)
     }
     if (rc == 0) {
         w->migration->wall_us = world_wall;
+        w->migration->setup.rules.step_asks = w->asks;
     }
     return rc;
 }

@@ -38,6 +38,7 @@ struct world {
     struct config_step steps[WORLD_STEPS_MAX];
     uint64_t room;           /* connections that may be open at most; 0: not looked at */
     uint64_t certificate_us; /* when the certificate of each backend ends, wall time; 0: not known */
+    bool asks;               /* as if hooks were asked before each step; they allow it */
     bool same_address;       /* of b1 in each group, from the next boot on */
     struct routing *routing;
     struct journal *journal;
