@@ -11,6 +11,7 @@
 #include "core/events.h"
 #include "core/worker.h"
 #include "health/health.h"
+#include "health/names.h"
 #include "migration/migration.h"
 #include "proxy/proxy.h"
 
@@ -27,8 +28,12 @@ struct admin_service {
     struct routing *routing;
     struct proxy_service *proxy;
     struct health *health; /* NULL: no checks */
+    struct names *names;   /* NULL: no backend has a host name */
     struct migration *migration;
 };
+
+/* How a reload went: rc 0 with the report (lines), or a code with why. Both borrowed for the call. */
+typedef void admin_reloaded_fn(void *context, int rc, const char *report, const char *why);
 
 struct admin_options {
     struct event_base *base;
@@ -43,9 +48,10 @@ struct admin_options {
     const struct admin_service *services; /* borrowed; the array may be replaced with admin_set_services */
     size_t services_len;
     uint64_t started_us; /* monotonic */
-    /* Reads the configuration again. 0 with *report (owned by the caller, lines), or a code with err. NULL:
-     * cannot be done here. */
-    int (*reload)(void *context, const char *actor, const char *reason, char **report, struct err_text *err);
+    /* Reads the configuration again; done comes exactly once, within the call or later. NULL: cannot be done
+     * here. */
+    void (*reload)(void *context, const char *actor, const char *reason, admin_reloaded_fn *done,
+                   void *done_context);
     void *reload_context;
 };
 

@@ -173,6 +173,14 @@ void render_in_force(FILE *out, const struct migration_status *status);
 /* Client connections open on the service. */
 uint64_t render_open(const struct admin_service *service);
 
+/* render_names.c: what is known of host names; nothing where no backend has one. */
+void render_names(FILE *out, const struct admin_service *service);
+/* The same in JSON, added to the object of a service (`names`) and of a backend (`host`, `leaving`). Return
+ * the object, NULL without memory. */
+json_t *render_json_add_names(json_t *object, const struct admin_service *service);
+json_t *render_json_add_host(json_t *object, const struct admin_service *service,
+                             const struct backend *backend);
+
 /* render_json.c: owned by the caller, NULL without memory. service NULL: all. */
 json_t *render_json_status(const struct admin *admin, const struct admin_service *service);
 json_t *render_json_event(const struct events_entry *entry);

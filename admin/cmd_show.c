@@ -205,21 +205,6 @@ static int show_confinement(struct command_call *call)
     return ERR_OK;
 }
 
-int cmd_reload(struct command_call *call, struct err_text *err)
-{
-    const struct admin_options *options = &call->admin->options;
-    char *report = NULL;
-    if (options->reload == NULL) {
-        return err_set(err, ERR_UNAVAILABLE, "there is no configuration to read again here");
-    }
-    int code = options->reload(options->reload_context, call->who.actor, call->who.reason, &report, err);
-    if (code == ERR_OK) {
-        fputs(report, call->reply);
-    }
-    free(report);
-    return code;
-}
-
 int cmd_log_level(struct command_call *call, struct err_text *err)
 {
     (void)err;

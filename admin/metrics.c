@@ -185,6 +185,21 @@ static void add_migration(struct exposition *all, const struct admin_service *se
     add_gate(all, &place, status.gate);
 }
 
+static void add_names(struct exposition *all, const struct admin_service *service)
+{
+    for (size_t i = 0; service->names != NULL && i < names_count(service->names); i++) {
+        const struct name_set *set = &names_at(service->names, i)->set;
+        const struct place place = {.service = service->name,
+                                    .group = names_group(service->names, i),
+                                    .backend = names_backend(service->names, i)};
+        add(all, METRIC_ID_NAME_RESOLVED, &place, set->outcome == NAME_GOOD);
+        add(all, METRIC_ID_NAME_ADDRESSES, &place,
+            name_set_count(set, NAME_PRESENT) + name_set_count(set, NAME_HELD));
+        add(all, METRIC_ID_NAME_LEFT_OUT, &place, set->left_out);
+        add(all, METRIC_ID_NAME_FAILURES, &place, names_failures(service->names, i));
+    }
+}
+
 static void add_service(struct exposition *all, const struct admin_service *service)
 {
     const struct place place = {.service = service->name};
@@ -204,6 +219,7 @@ static void add_service(struct exposition *all, const struct admin_service *serv
         add(all, METRIC_ID_CHECKS_SKIPPED, &place, health_skipped(service->health));
     }
     add_migration(all, service);
+    add_names(all, service);
     add_groups(all, service);
 }
 

@@ -35,6 +35,13 @@
     X(GATE_FAILED, "shunt_gate_failed", GAUGE, "failures of the gate in a row")                              \
     X(CHECKS_SKIPPED, "shunt_health_checks_skipped_total", COUNTER,                                          \
       "checks not made because descriptors or memory ran out here")                                          \
+    X(NAME_RESOLVED, "shunt_name_resolved", GAUGE,                                                           \
+      "1 when the last answer about a backend's host name was good; backend: the name in the file")          \
+    X(NAME_ADDRESSES, "shunt_name_addresses", GAUGE,                                                         \
+      "addresses of the name that take connections, kept ones included")                                     \
+    X(NAME_LEFT_OUT, "shunt_name_addresses_left_out", GAUGE, "beyond resolve.max_addresses")                 \
+    X(NAME_FAILURES, "shunt_name_failures_total", COUNTER,                                                   \
+      "questions about the name without an answer, or with one without addresses")                           \
     X(GROUP_ACTIVE, "shunt_group_active", GAUGE, "1 for the group that takes the traffic without migration") \
     X(GROUP_BACKENDS, "shunt_group_backends", GAUGE, "backends of the group")                                \
     X(GROUP_USABLE, "shunt_group_backends_usable", GAUGE, "of them, those that may get new connections")     \

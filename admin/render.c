@@ -159,7 +159,7 @@ static void write_check(FILE *out, const struct admin_service *service, const st
 
 static const char *backend_sign(const struct backend *backend)
 {
-    if (backend_admin(backend) != BACKEND_READY) {
+    if (backend_admin(backend) != BACKEND_READY || backend_is_leaving(backend)) {
         return SIGN_WARN;
     }
     switch (backend_state(backend)) {
@@ -183,6 +183,9 @@ static void write_backend(FILE *out, const struct admin_service *service, const 
     fprintf(out, "   %s %s", backend_sign(backend), backend_state_name(backend_state(backend)));
     if (backend_admin(backend) != BACKEND_READY) {
         fprintf(out, " %s", backend_admin_name(backend_admin(backend)));
+    }
+    if (backend_is_leaving(backend)) {
+        fputs(" gone from its name, draining", out);
     }
     if (backend_is_backup(backend)) {
         fputs(" backup", out);
@@ -295,6 +298,7 @@ void render_service_tree(FILE *out, const struct admin_service *service)
     migration_read(service->migration, &status);
     write_progress(out, &status);
     write_clients(out, service);
+    render_names(out, service);
     int group_width = 0;
     size_t groups = routing_groups(routing);
     for (size_t g = 0; g < groups; g++) {

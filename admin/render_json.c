@@ -104,7 +104,9 @@ static uint32_t configured_weight(const struct admin_service *service, const str
     for (size_t g = 0; g < service->config->groups_len; g++) {
         const struct config_group *group = &service->config->groups[g];
         for (size_t i = 0; strcmp(group->name, name) == 0 && i < group->backends_len; i++) {
-            if (strcmp(group->backends[i].name, backend_name(backend)) == 0) {
+            size_t length = strlen(group->backends[i].name);
+            if (strncmp(group->backends[i].name, backend_name(backend), length) == 0 &&
+                (backend_name(backend)[length] == '\0' || backend_name(backend)[length] == '@')) {
                 return group->backends[i].weight;
             }
         }
@@ -170,8 +172,9 @@ static json_t *json_of_groups(const struct admin_service *service, const struct 
     for (size_t g = 0; g < routing_groups(routing); g++) {
         json_t *backends = json_array();
         for (size_t b = 0; b < routing_backends(routing, g); b++) {
-            (void)json_array_append_new(backends,
-                                        json_of_backend(service, routing_backend_at(routing, g, b)));
+            const struct backend *backend = routing_backend_at(routing, g, b);
+            (void)json_array_append_new(
+                backends, render_json_add_host(json_of_backend(service, backend), service, backend));
         }
         (void)json_array_append_new(groups,
                                     json_pack("{s:o,s:s,s:s,s:I,s:I,s:o,s:o}", "name",
@@ -274,7 +277,9 @@ json_t *render_json_status(const struct admin *admin, const struct admin_service
     json_t *services = json_array();
     for (size_t i = 0; i < admin->options.services_len; i++) {
         if (service == NULL || service == &admin->options.services[i]) {
-            (void)json_array_append_new(services, json_of_service(&admin->options.services[i]));
+            (void)json_array_append_new(services,
+                                        render_json_add_names(json_of_service(&admin->options.services[i]),
+                                                              &admin->options.services[i]));
         }
     }
     unsigned workers = admin->options.pool != NULL ? worker_pool_count(admin->options.pool) : 0;

@@ -109,7 +109,7 @@ uint32_t backend_weight_effective(const struct backend *backend)
 
 bool backend_usable(const struct backend *backend)
 {
-    return backend->state != BACKEND_DOWN && backend->admin == BACKEND_READY &&
+    return !backend->leaving && backend->state != BACKEND_DOWN && backend->admin == BACKEND_READY &&
            backend->agent_admin == BACKEND_READY && backend_weight_effective(backend) > 0;
 }
 
@@ -164,6 +164,11 @@ uint32_t backend_limit_effective(const struct backend *backend)
         return backend->limit + backend->agent_limit;
     }
     return backend->limit < backend->agent_limit ? backend->limit : backend->agent_limit;
+}
+
+bool backend_is_leaving(const struct backend *backend)
+{
+    return backend->leaving;
 }
 
 bool backend_is_backup(const struct backend *backend)

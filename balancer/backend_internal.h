@@ -46,6 +46,7 @@ struct backend {
     uint32_t weight;
     uint32_t limit, agent_limit; /* connections; 0: no limit */
     bool backup;
+    bool leaving;
     enum backend_state state;
     enum backend_admin admin;
     enum backend_admin agent_admin; /* what the backend's agent asks for, beside the operator */

@@ -67,9 +67,10 @@ static int check_spec(const struct routing_spec *spec, struct err_text *err)
 }
 
 /* Room on the board for backends that come later. */
-static uint32_t board_room(size_t backends)
+static uint32_t board_room(const struct routing_group_spec *spec)
 {
-    return (uint32_t)(2 * backends + ROUTING_BACKENDS_SPARE);
+    size_t slots = 2 * spec->backends_len + spec->room + ROUTING_BACKENDS_SPARE;
+    return slots < UINT32_MAX ? (uint32_t)slots : UINT32_MAX;
 }
 
 int model_group_fill(struct model_group *group, uint32_t index, const struct routing_group_spec *spec,
@@ -77,7 +78,7 @@ int model_group_fill(struct model_group *group, uint32_t index, const struct rou
 {
     memcpy(group->name, spec->name, strlen(spec->name) + 1);
     group->balance = spec->balance;
-    group->board = board_create(board_room(spec->backends_len), workers);
+    group->board = board_create(board_room(spec), workers);
     group->cursors = aligned_alloc(CACHE_LINE, VIEW_KINDS * sizeof(*group->cursors));
     group->backends = calloc(spec->backends_len + 1, sizeof(struct backend *));
     if (group->board == NULL || group->cursors == NULL || group->backends == NULL) {
@@ -345,6 +346,15 @@ void routing_set_agent(struct routing *routing, struct backend *backend, enum ba
     backend->agent_admin = admin;
     backend->agent_percent = percent;
     if (was != backend_usable(backend) || weight != backend_weight_effective(backend)) {
+        routing_touch_group(routing, backend->group);
+    }
+}
+
+void routing_set_leaving(struct routing *routing, struct backend *backend, bool leaving)
+{
+    bool was = backend_usable(backend);
+    backend->leaving = leaving;
+    if (was != backend_usable(backend)) {
         routing_touch_group(routing, backend->group);
     }
 }

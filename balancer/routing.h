@@ -56,6 +56,7 @@ struct routing_group_spec {
     enum config_balance balance;
     const struct routing_backend_spec *backends;
     size_t backends_len;
+    size_t room; /* backends that may come to it, beyond the usual spare */
 };
 
 struct routing_spec {
@@ -123,6 +124,10 @@ void routing_set_agent(struct routing *routing, struct backend *backend, enum ba
 void routing_set_limit(struct routing *routing, struct backend *backend, uint32_t limit);
 void routing_set_agent_limit(struct routing *routing, struct backend *backend, uint32_t limit);
 
+/* A backend that is to leave: no new connections, whatever else is said of it, but it stays in sight until
+ * a change takes it away. False at the beginning. */
+void routing_set_leaving(struct routing *routing, struct backend *backend, bool leaving);
+
 /* Builds the view and puts it in force for the next pick on any worker. ERR_NOMEM: the old view stays, call
  * again. */
 MUST_CHECK int routing_publish(struct routing *routing, struct err_text *err);
@@ -158,6 +163,7 @@ uint32_t backend_agent_percent(const struct backend *backend);
 uint32_t backend_limit(const struct backend *backend);
 uint32_t backend_limit_effective(const struct backend *backend);
 bool backend_is_backup(const struct backend *backend);
+bool backend_is_leaving(const struct backend *backend);
 uint64_t backend_open(const struct backend *backend);
 /* Sums the counters of all workers into out (cleared first). */
 void backend_read(const struct backend *backend, struct stats_backend_reading *out);

@@ -1,6 +1,6 @@
 /*
- * Addresses: text to sockaddr and back, and the client's bare IP. Pure, any thread; only addr_resolve asks
- * the resolver and may block, so it is for the start of the program.
+ * Addresses: text to sockaddr and back, and the client's bare IP. Pure, any thread. Host names are asked for
+ * elsewhere (health/lookup.h).
  */
 #include "core/addr.h"
 
@@ -8,7 +8,6 @@
 
 #include <arpa/inet.h>
 #include <net/if.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -150,61 +149,10 @@ int addr_parse(const char *text, const char *base_dir, struct addr *out, struct 
     return bracketed ? parse_ipv6(text, host, port, out, err) : parse_ipv4(text, host, port, out, err);
 }
 
-/* Copies the resolver's answers without repeats. */
-static size_t collect_answers(const struct addrinfo *answers, struct addr *out, size_t max)
+int addr_split_host(const char *text, char *host, size_t host_size, uint16_t *port, struct err_text *err)
 {
-    size_t n = 0;
-    for (const struct addrinfo *a = answers; a && n < max; a = a->ai_next) {
-        struct addr next = {.len = a->ai_addrlen};
-        if ((a->ai_family != AF_INET && a->ai_family != AF_INET6) || a->ai_addrlen > sizeof(next.in6)) {
-            continue;
-        }
-        memcpy(&next.sa, a->ai_addr, a->ai_addrlen);
-        size_t i = 0;
-        while (i < n && !addr_equal(&out[i], &next)) {
-            i++;
-        }
-        if (i == n) {
-            out[n++] = next;
-        }
-    }
-    return n;
-}
-
-int addr_resolve(const char *text, const char *base_dir, struct addr *out, size_t max, size_t *n,
-                 struct err_text *err)
-{
-    char host[HOST_MAX];
     bool bracketed = false;
-    uint16_t port = 0;
-    *n = 0;
-    if (max == 0) {
-        return err_set(err, ERR_INVALID, "\"%s\": no room for an address", text);
-    }
-    int rc = addr_parse(text, base_dir, &out[0], err);
-    if (rc == ERR_OK) {
-        *n = 1;
-        return rc;
-    }
-    if (rc != ERR_UNAVAILABLE) {
-        return rc;
-    }
-    rc = split_host_port(text, host, sizeof(host), &bracketed, &port, err);
-    if (rc) {
-        return rc;
-    }
-    char service[8];
-    (void)snprintf(service, sizeof(service), "%u", (unsigned)port);
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-    struct addrinfo *answers = NULL;
-    int eai = getaddrinfo(host, service, &hints, &answers);
-    if (eai) {
-        return err_set(err, ERR_NOT_FOUND, "\"%s\": the host name \"%s\" cannot be resolved: %s", text, host,
-                       gai_strerror(eai));
-    }
-    *n = collect_answers(answers, out, max);
-    freeaddrinfo(answers);
-    return *n ? ERR_OK : err_set(err, ERR_NOT_FOUND, "\"%s\": \"%s\" has no IP address", text, host);
+    return split_host_port(text, host, host_size, &bracketed, port, err);
 }
 
 /* Bytes of sun_path in use, without a NUL at the end. */

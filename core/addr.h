@@ -1,6 +1,5 @@
 /*
- * Socket addresses: IPv4, IPv6 and Unix paths behind one type; text to address and back. Pure except
- * addr_resolve, which may block on the resolver and is for the start of the program only.
+ * Socket addresses: IPv4, IPv6 and Unix paths behind one type; text to address and back. Pure.
  */
 #ifndef CORE_ADDR_H
 #define CORE_ADDR_H
@@ -42,12 +41,9 @@ struct addr_ip {
  */
 MUST_CHECK int addr_parse(const char *text, const char *base_dir, struct addr *out, struct err_text *err);
 
-/*
- * As addr_parse, and resolves a host name with getaddrinfo (may block). Writes up to max addresses, *n of
- * them, in the resolver's order without repeats. ERR_NOT_FOUND with the resolver's words when it fails.
- */
-MUST_CHECK int addr_resolve(const char *text, const char *base_dir, struct addr *out, size_t max, size_t *n,
-                            struct err_text *err);
+/* Takes "host:port" apart where addr_parse said ERR_UNAVAILABLE. ERR_RANGE: no room; ERR_PARSE. */
+MUST_CHECK int addr_split_host(const char *text, char *host, size_t host_size, uint16_t *port,
+                               struct err_text *err);
 
 /* The canonical text: "1.2.3.4:80", "[::1]:80", "unix:/path"; "unix:" for an unnamed Unix peer. Always ends
  * in NUL. */

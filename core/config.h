@@ -298,6 +298,19 @@ struct config_sni_route {
     unsigned line;
 };
 
+enum config_family { CONFIG_FAMILY_ANY, CONFIG_FAMILY_IPV4, CONFIG_FAMILY_IPV6 };
+
+/* How the host names of backends are asked for. */
+struct config_resolve {
+    char **servers; /* ADDRESS:PORT; none: the system's */
+    size_t servers_len;
+    enum config_family family;
+    uint64_t min_ttl_us, max_ttl_us;
+    uint64_t timeout_us; /* of one question with all its repetitions */
+    uint64_t hold_us;    /* an address that answers lack serves so much longer */
+    uint32_t max_addresses;
+};
+
 struct config_service {
     char *name;
     char **listen; /* as written; relative unix paths made absolute */
@@ -387,6 +400,7 @@ struct config {
         uint32_t rate; /* lines a second of one message; 0: no limit */
     } log;
     struct config_limits limits; /* of all services together */
+    struct config_resolve resolve;
     struct config_service *services;
     size_t services_len;
 };

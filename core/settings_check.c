@@ -268,12 +268,40 @@ static void claim_listen(struct settings_reader *reader, struct claims *claims,
     settings_path_cut(&reader->path, mark);
 }
 
+/* ---- host names */
+
+static void check_resolve(struct settings_reader *reader, const config_setting_t *root,
+                          const struct config_resolve *resolve)
+{
+    const config_setting_t *section = settings_good(root, "resolve");
+    const config_setting_t *servers = settings_good(section, "servers");
+    if (section == NULL) {
+        return;
+    }
+    size_t mark = settings_path_push(&reader->path, "resolve");
+    const config_setting_t *longest = settings_good(section, "max_ttl");
+    if (resolve->min_ttl_us > resolve->max_ttl_us) {
+        settings_complain(reader, longest != NULL ? longest : section, "\"max_ttl\" is below \"min_ttl\"");
+    }
+    for (size_t i = 0; same_length(servers, resolve->servers_len) && i < resolve->servers_len; i++) {
+        struct addr addr;
+        const char *text = resolve->servers[i];
+        if (text != NULL &&
+            (addr_parse(text, NULL, &addr, NULL) != ERR_OK || addr_is_unix(&addr) || addr_port(&addr) == 0)) {
+            settings_complain(reader, settings_element(servers, i),
+                              "\"%s\": a name server is an IP address and a port: \"127.0.0.1:53\"", text);
+        }
+    }
+    settings_path_cut(&reader->path, mark);
+}
+
 /* ---- the whole */
 
 void settings_check(struct settings_reader *reader, const config_setting_t *root, const struct config *config)
 {
     const config_setting_t *services = settings_good(root, "services");
     struct claims listen = {0};
+    check_resolve(reader, root, &config->resolve);
     if (!same_length(services, config->services_len)) {
         return;
     }

@@ -61,6 +61,7 @@ static const char *const hook_words[] = {"start",   "before-step",   "pause",   
 static const char *const webhook_words[] = {"cloudevents", "text", NULL};
 static const char *const webhook_event_words[] = {"start", "pause", "rollback", "drained", "completed", NULL};
 static const char *const off_words[] = {"off", NULL};
+static const char *const family_words[] = {"any", "ipv4", "ipv6", NULL};
 static const char *const hold_words[] = {"manual", NULL};
 static const char *const drain_end_words[] = {"close", "wait", NULL};
 static const char *const back_shape_words[] = {"at-once", "linear", NULL};
@@ -203,6 +204,7 @@ static const struct setting list[] = {
      .fallback = "logfmt",
      .text = "Lines of key=value pairs, or of JSON."},
 #include "core/settings_table_limits.h"
+#include "core/settings_table_resolve.h"
 
     {.path = "services",
      .type = SETTINGS_LIST,
@@ -376,7 +378,7 @@ static const struct setting list[] = {
      .flags = SETTINGS_REQUIRED | SETTINGS_UNIQUE,
      AT(struct config_backend, address),
      RANGE(1, ADDRESS_TEXT_MAX),
-     .text = "Where the server listens. A host name is resolved at the start."},
+     .text = "Where the server listens. A host name stands for all its addresses, now and later: `resolve`."},
     {.path = "services.groups.backends.name",
      .type = SETTINGS_ENDPOINT,
      .flags = SETTINGS_UNIQUE,

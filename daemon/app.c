@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define APP_EVENTS_KEPT 4096u
+#define APP_LOOKUPS 64u /* host names that are asked for at a time */
 
 static int facility_of(const char *name)
 {
@@ -123,9 +124,10 @@ static int metrics_address(const struct config *config, struct addr *address, co
     return 0;
 }
 
-static int reload(void *context, const char *actor, const char *reason, char **report, struct err_text *err)
+static void reload(void *context, const char *actor, const char *reason, admin_reloaded_fn *done,
+                   void *done_context)
 {
-    return app_reload(context, actor, reason, report, err);
+    app_reload(context, actor, reason, done, done_context);
 }
 
 static int create_admin(struct app *app, struct err_text *err)
@@ -164,6 +166,9 @@ static int build(struct app *app, const struct app_options *options, struct err_
     app->base = event_base_new();
     if (app->base == NULL || events_create(APP_EVENTS_KEPT, &app->events) != 0) {
         return err_set(err, ERR_NOMEM, "out of memory while creating the event loop");
+    }
+    if (resolver_create(app->base, APP_LOOKUPS, &app->resolver) != 0) {
+        return err_set(err, ERR_NOMEM, "out of memory for the resolver of host names");
     }
     rc = open_journal(app, err);
     if (rc == 0) {
@@ -256,6 +261,7 @@ void app_destroy(struct app *app)
     if (app->leaving_timer != NULL) {
         event_free(app->leaving_timer);
     }
+    app_reload_drop(app);
     notify_destroy(app->notify);
     if (app->admin != NULL) {
         admin_destroy(app->admin);
@@ -273,6 +279,7 @@ void app_destroy(struct app *app)
     if (app->journal != NULL) {
         journal_close(app->journal);
     }
+    resolver_destroy(app->resolver);
     events_destroy(app->events);
     if (app->base != NULL) {
         event_base_free(app->base);

@@ -16,9 +16,9 @@ struct app;
 struct event_base;
 
 struct app_options {
-    const struct config *config;   /* borrowed; must outlive the app */
-    const struct targets *targets; /* borrowed; made from config; must outlive the app */
-    int log_fd;                    /* where log lines go; borrowed */
+    const struct config *config; /* borrowed; must outlive the app */
+    struct targets *targets;     /* borrowed; made from config; must outlive the app, which takes its sets */
+    int log_fd;                  /* where log lines go; borrowed */
 };
 
 /*

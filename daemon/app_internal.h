@@ -8,6 +8,7 @@
 #include "daemon/app.h"
 #include "daemon/notify.h"
 #include "health/health.h"
+#include "health/names.h"
 #include "migration/journal.h"
 #include "migration/migration.h"
 #include "proxy/proxy.h"
@@ -17,12 +18,13 @@ struct event;
 struct app;
 
 struct app_service {
-    struct app *app;                       /* whose it is */
-    const struct config_service *config;   /* borrowed */
-    const struct targets_service *targets; /* borrowed, while it is built; else NULL */
+    struct app *app;                     /* whose it is */
+    const struct config_service *config; /* borrowed */
+    struct targets_service *targets;     /* borrowed, while it is built; else NULL */
     struct routing *routing;
     struct migration *migration;
     struct health *health;
+    struct names *names; /* NULL: no backend has a host name */
     struct proxy_service *proxy;
     struct config *owned; /* what config is part of, when it is of a reload; a share. NULL: of the start */
     bool fresh;           /* made by a reload that is not in force yet */
@@ -38,13 +40,15 @@ enum app_state {
 };
 
 struct app {
-    const struct config *config;   /* borrowed */
-    const struct targets *targets; /* borrowed */
+    const struct config *config; /* borrowed */
+    struct targets *targets;     /* borrowed */
     enum app_state state;
     uint64_t started_us;
     bool log_started;
     struct event_base *base;
     struct events_ring *events;
+    struct resolver *resolver;
+    struct reload *reload; /* one that waits for names; NULL: none */
     struct journal *journal;
     struct worker_pool *pool;
     struct proxy *proxy;
@@ -72,7 +76,12 @@ MUST_CHECK int app_create_services(struct app *app, struct err_text *err);
 /* Builds one more, from a part of whole, which it takes a share of; it does not accept yet. On failure
  * nothing is left of it. */
 MUST_CHECK int app_add_service(struct app *app, struct config *whole, const struct config_service *config,
-                               const struct targets_service *targets, struct err_text *err);
+                               struct targets_service *targets, struct err_text *err);
+/* Begins to ask for the host names of a service by its present configuration; takes the sets. resolve is
+ * borrowed. ERR_NOMEM. */
+MUST_CHECK int app_create_names(struct app *app, struct app_service *service,
+                                const struct config_resolve *resolve, struct targets_service *targets,
+                                struct err_text *err);
 /* Takes down those that were added and not yet put in force. */
 void app_drop_fresh(struct app *app);
 /* Stops accepting; the rest goes when the last connection has ended. */

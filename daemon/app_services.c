@@ -32,7 +32,8 @@ static int create_routing(struct app *app, struct app_service *service, struct e
         groups[g] = (struct routing_group_spec){.name = config->groups[g].name,
                                                 .balance = config->groups[g].balance,
                                                 .backends = service->targets->groups[g].backends,
-                                                .backends_len = service->targets->groups[g].backends_len};
+                                                .backends_len = service->targets->groups[g].backends_len,
+                                                .room = service->targets->groups[g].room};
     }
     const struct routing_spec spec = {.service = config->name,
                                       .assign = config->assign,
@@ -152,7 +153,39 @@ bool app_has_checks(const struct config_service *config)
     return false;
 }
 
-static int create_service(struct app *app, struct app_service *service, struct err_text *err)
+/* Operators' weights and states are kept by name, so an address that comes back has them again. */
+static void on_arrived(void *context, struct backend *backend)
+{
+    const struct app_service *service = context;
+    migration_adopt(service->migration, backend);
+}
+
+int app_create_names(struct app *app, struct app_service *service, const struct config_resolve *resolve,
+                     struct targets_service *targets, struct err_text *err)
+{
+    const struct names_options options = {.base = app->base,
+                                          .resolver = app->resolver,
+                                          .resolve = resolve,
+                                          .config = service->config,
+                                          .routing = service->routing,
+                                          .events = app->events,
+                                          .arrived = on_arrived,
+                                          .context = service};
+    size_t len = targets->hosts_len - targets->listen_hosts;
+    if (len == 0) {
+        return 0;
+    }
+    int rc = names_create(&options, targets->hosts, len, &service->names);
+    if (rc == 0) {
+        names_set_health(service->names, service->health);
+    }
+    return rc == 0 ? 0
+                   : err_set(err, rc, "out of memory for the host names of service \"%s\"",
+                             service->config->name);
+}
+
+static int create_service(struct app *app, struct app_service *service, const struct config_resolve *resolve,
+                          struct err_text *err)
 {
     int rc = create_routing(app, service, err);
     if (rc == 0) {
@@ -160,6 +193,9 @@ static int create_service(struct app *app, struct app_service *service, struct e
     }
     if (rc == 0 && app_has_checks(service->config)) {
         rc = health_create(app->base, service->routing, service->config, app->events, &service->health, err);
+    }
+    if (rc == 0) {
+        rc = app_create_names(app, service, resolve, service->targets, err);
     }
     if (rc == 0) {
         rc = create_listeners(app, service, err);
@@ -180,7 +216,7 @@ int app_create_services(struct app *app, struct err_text *err)
         struct app_service *service = &app->services[app->services_len++];
         *service = (struct app_service){
             .app = app, .config = &app->config->services[i], .targets = &app->targets->services[i]};
-        rc = create_service(app, service, err);
+        rc = create_service(app, service, &app->config->resolve, err);
     }
     return rc;
 }
@@ -195,6 +231,8 @@ static void destroy_routing(void *routing)
 /* What acts on others goes first; connections, if any, go on. */
 static void silence(struct app_service *service)
 {
+    names_destroy(service->names);
+    service->names = NULL;
     health_destroy(service->health);
     service->health = NULL;
     if (service->migration != NULL) {
@@ -218,7 +256,7 @@ static void release(struct app *app, struct app_service *service)
 }
 
 int app_add_service(struct app *app, struct config *whole, const struct config_service *config,
-                    const struct targets_service *targets, struct err_text *err)
+                    struct targets_service *targets, struct err_text *err)
 {
     size_t at = 0;
     while (at < app->services_len && app->services[at].config != NULL) {
@@ -231,7 +269,7 @@ int app_add_service(struct app *app, struct config *whole, const struct config_s
     struct app_service *service = &app->services[at];
     *service = (struct app_service){
         .app = app, .config = config, .owned = config_share(whole), .targets = targets, .fresh = true};
-    int rc = create_service(app, service, err);
+    int rc = create_service(app, service, &whole->resolve, err);
     if (rc != 0) {
         release(app, service);
     } else if (at == app->services_len) {
@@ -299,6 +337,7 @@ int app_list_services(struct app *app, struct admin_service **out, size_t *len)
                                                     .routing = service->routing,
                                                     .proxy = service->proxy,
                                                     .health = service->health,
+                                                    .names = service->names,
                                                     .migration = service->migration};
         }
     }

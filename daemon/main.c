@@ -79,20 +79,21 @@ static int check_privileges(const struct config *config)
 }
 
 /* Reads the file and resolves its addresses; prints every fault. */
-static int load(const char *path, struct config **config, struct targets **targets)
+static int load(const char *path, enum targets_purpose purpose, struct config **config,
+                struct targets **targets)
 {
     struct config_errors errors;
     int rc = config_load(path, config, &errors);
     if (rc == 0) {
         config_errors_clear(&errors);
-        rc = targets_resolve(*config, targets, &errors);
+        rc = targets_resolve(*config, purpose, targets, &errors);
         if (rc != 0) {
             config_free(*config);
             *config = NULL;
         }
     }
-    if (rc != 0) {
-        print_errors(&errors);
+    if (rc != 0 || errors.len > 0) {
+        print_errors(&errors); /* remarks, where all went well */
     }
     config_errors_clear(&errors);
     if (rc == 0 && check_privileges(*config) != 0) {
@@ -107,7 +108,7 @@ static int check(const char *path)
 {
     struct config *config = NULL;
     struct targets *targets = NULL;
-    if (load(path, &config, &targets) != 0) {
+    if (load(path, TARGETS_CHECK, &config, &targets) != 0) {
         return EX_CONFIG;
     }
     struct err_text err = {""};
@@ -126,7 +127,7 @@ static int check(const char *path)
     return EX_OK;
 }
 
-static int serve_with(const struct config *config, const struct targets *targets)
+static int serve_with(const struct config *config, struct targets *targets)
 {
     struct err_text err = {""};
     struct app *app = NULL;
@@ -160,7 +161,7 @@ static int serve(const char *path)
 {
     struct config *config = NULL;
     struct targets *targets = NULL;
-    if (load(path, &config, &targets) != 0) {
+    if (load(path, TARGETS_START, &config, &targets) != 0) {
         return EX_CONFIG;
     }
     int code = serve_with(config, targets);

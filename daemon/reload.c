@@ -26,9 +26,12 @@ struct change {
 
 struct reload {
     struct app *app;
-    struct migration_asker who;
-    struct config *config;   /* owned; one share */
-    struct targets *targets; /* owned */
+    struct migration_asker who; /* both owned */
+    app_reloaded_fn *done;
+    void *context;
+    struct config *config;               /* owned; one share */
+    struct targets *targets;             /* owned */
+    struct targets_questions *questions; /* owned; while it waits for names */
     struct reload_diff diff;
     struct change *changes; /* owned; one for each service of config */
     FILE *report;
@@ -50,21 +53,6 @@ static int first_error(const struct config_errors *errors, struct err_text *err)
                    first->path != NULL ? first->path : errors->path, first->line, first->text, more);
 }
 
-static int read_file(struct reload *reload, struct err_text *err)
-{
-    struct config_errors errors;
-    int rc = config_load(reload->app->config->path, &reload->config, &errors);
-    if (rc == 0) {
-        config_errors_clear(&errors);
-        rc = targets_resolve(reload->config, &reload->targets, &errors);
-    }
-    if (rc != 0) {
-        rc = first_error(&errors, err);
-    }
-    config_errors_clear(&errors);
-    return rc;
-}
-
 static struct app_service *find_service(const struct app *app, const char *name)
 {
     for (size_t i = 0; i < app->services_len; i++) {
@@ -74,6 +62,58 @@ static struct app_service *find_service(const struct app *app, const char *name)
         }
     }
     return NULL;
+}
+
+/* What is known of names that stay. */
+static int recall_names(struct reload *reload)
+{
+    for (size_t s = 0; s < reload->config->services_len; s++) {
+        const struct config_service *config = &reload->config->services[s];
+        const struct app_service *there = find_service(reload->app, config->name);
+        struct targets_service *targets = &reload->targets->services[s];
+        for (size_t h = 0; there != NULL && h < targets->hosts_len; h++) {
+            struct names_host *host = &targets->hosts[h];
+            int rc = ERR_NOT_FOUND;
+            if (host->group != TARGETS_LISTEN && there->names != NULL) {
+                const struct config_group *group = &config->groups[host->group];
+                rc = names_recall(there->names, group->name, group->backends[host->backend].name, host,
+                                  &host->set);
+            }
+            if (rc == ERR_NOMEM) {
+                return rc;
+            }
+        }
+    }
+    return 0;
+}
+
+static int read_file(struct reload *reload, struct err_text *err)
+{
+    struct config_errors errors;
+    int rc = config_load(reload->app->config->path, &reload->config, &errors);
+    if (rc == 0) {
+        config_errors_clear(&errors);
+        rc = targets_begin(reload->config, &reload->targets, &errors);
+        rc = rc == 0 ? recall_names(reload) : rc;
+    }
+    if (rc != 0) {
+        rc = first_error(&errors, err);
+    }
+    config_errors_clear(&errors);
+    return rc;
+}
+
+/* Every name has an answer by now. */
+static int finish_names(struct reload *reload, struct err_text *err)
+{
+    struct config_errors errors = {.path = reload->app->config->path};
+    int rc = targets_finish(reload->targets, TARGETS_RELOAD, &errors);
+    if (rc != 0) {
+        rc = first_error(&errors, err);
+    }
+    errors.path = NULL; /* borrowed */
+    config_errors_clear(&errors);
+    return rc;
 }
 
 static bool is_migrating(const struct app_service *service)
@@ -158,7 +198,7 @@ static int prepare_service(struct reload *reload, size_t index, struct err_text 
 
 static int prepare(struct reload *reload, struct err_text *err)
 {
-    int rc = read_file(reload, err);
+    int rc = finish_names(reload, err);
     if (rc != 0) {
         return rc;
     }
@@ -250,10 +290,24 @@ static void renew_health(const struct reload *reload, const struct change *chang
     }
 }
 
+static void renew_names(struct reload *reload, const struct change *change)
+{
+    struct err_text err;
+    size_t index = (size_t)(change->config - reload->config->services);
+    if (app_create_names(reload->app, change->service, &reload->config->resolve,
+                         &reload->targets->services[index], &err) != 0) {
+        fprintf(reload->report, "%s: its names are not asked for any more: %s\n", change->config->name,
+                err.text);
+        log_line(LOG_LEVEL_ERROR, "names are not asked for after a reload", LOG_TEXT("error", err.text));
+    }
+}
+
 static void apply_service(struct reload *reload, struct change *change)
 {
     struct app_service *service = change->service;
     struct err_text err;
+    names_destroy(service->names);
+    service->names = NULL;
     health_destroy(service->health); /* it knows backends that may leave */
     service->health = NULL;
     if (routing_change_apply(service->routing, change->routing, &err) != 0) {
@@ -264,6 +318,7 @@ static void apply_service(struct reload *reload, struct change *change)
     struct config *before = service->owned;
     service->owned = config_share(reload->config);
     renew_health(reload, change);
+    renew_names(reload, change);
     migration_reconfigure_finish(service->migration, change->migration, &reload->who);
     change->migration = NULL;
     proxy_service_tune(service->proxy, change->config->retries, change->config->connection_log_bp);
@@ -292,6 +347,11 @@ static void apply_global(struct reload *reload)
     if (reload_diff_has(&reload->diff, "log.rate")) {
         log_set_rate(config->log.rate);
         fprintf(reload->report, "log.rate: %u\n", config->log.rate);
+    }
+    for (size_t i = 0; i < reload->app->services_len; i++) {
+        if (reload->app->services[i].names != NULL) {
+            names_tune(reload->app->services[i].names, &config->resolve);
+        }
     }
 }
 
@@ -389,7 +449,7 @@ static void apply(struct reload *reload)
 
 /* ---- both */
 
-static void reload_clear(struct reload *reload)
+static void reload_destroy(struct reload *reload)
 {
     for (size_t i = 0; reload->changes != NULL && reload->config != NULL && i < reload->config->services_len;
          i++) {
@@ -397,43 +457,113 @@ static void reload_clear(struct reload *reload)
         migration_reconfigure_drop(reload->changes[i].migration);
     }
     app_drop_fresh(reload->app);
+    targets_unask(reload->questions);
     free(reload->changes);
     reload_diff_clear(&reload->diff);
     targets_destroy(reload->targets);
     config_free(reload->config);
+    free((void *)(uintptr_t)reload->who.actor);
+    free((void *)(uintptr_t)reload->who.reason);
+    free(reload);
 }
 
-int app_reload(struct app *app, const char *actor, const char *reason, char **report, struct err_text *err)
+/* Tells how it went, and is over. */
+static void end(struct reload *reload, int rc, const char *report, const char *why)
 {
-    struct reload reload = {.app = app, .who = {.actor = actor, .reason = reason}};
+    struct app *app = reload->app;
+    app->reload = NULL;
+    if (!app_is_stopping(app)) {
+        notify_ready(app->notify);
+    }
+    events_add(app->events, clock_wall_us(), rc == 0 ? EVENTS_INFO : EVENTS_ERROR, NULL, "reload",
+               reload->who.actor, reload->who.reason, "%s", rc == 0 ? "reloaded" : why);
+    reload->done(reload->context, rc, report, why);
+    reload_destroy(reload);
+}
+
+static void go_on(struct reload *reload)
+{
+    struct err_text err = {""};
+    char *text = NULL;
     size_t length = 0;
-    *report = NULL;
-    if (app->config->path == NULL || app_is_stopping(app)) {
-        return err_set(err, ERR_STATE, "nothing was changed: %s",
-                       app_is_stopping(app) ? "the program is stopping" : "it was started without a file");
-    }
-    reload.report = open_memstream(report, &length);
-    if (reload.report == NULL) {
-        return err_set(err, ERR_NOMEM, "out of memory");
-    }
-    notify_reloading(app->notify);
-    int rc = prepare(&reload, err);
+    reload->report = open_memstream(&text, &length);
+    int rc = reload->report != NULL ? prepare(reload, &err) : err_set(&err, ERR_NOMEM, "out of memory");
     if (rc == 0) {
-        apply(&reload);
-        if (ftell(reload.report) == 0) {
-            fputs("the file says what is in force already\n", reload.report);
+        apply(reload);
+        if (ftell(reload->report) == 0) {
+            fputs("the file says what is in force already\n", reload->report);
         }
     }
-    reload_clear(&reload);
-    notify_ready(app->notify);
-    events_add(app->events, clock_wall_us(), rc == 0 ? EVENTS_INFO : EVENTS_ERROR, NULL, "reload", actor,
-               reason, "%s", rc == 0 ? "reloaded" : err->text);
-    bool written = fclose(reload.report) == 0;
-    if (rc != 0 || !written) {
-        free(*report);
-        *report = NULL;
+    bool written = reload->report != NULL && fclose(reload->report) == 0;
+    reload->report = NULL;
+    end(reload, rc, written ? text : "reloaded, but there is no memory to tell what changed\n", err.text);
+    free(text);
+}
+
+static void on_names(void *context)
+{
+    struct reload *reload = context;
+    targets_unask(reload->questions);
+    reload->questions = NULL;
+    if (app_is_stopping(reload->app)) {
+        app_reload_drop(reload->app);
+        return;
     }
-    return rc != 0 || written
-               ? rc
-               : err_set(err, ERR_NOMEM, "reloaded, but there is no memory to tell what changed");
+    go_on(reload);
+}
+
+static struct reload *reload_create(struct app *app, const char *actor, const char *reason,
+                                    app_reloaded_fn *done, void *context)
+{
+    struct reload *reload = calloc(1, sizeof(*reload));
+    if (reload == NULL) {
+        return NULL;
+    }
+    *reload = (struct reload){.app = app, .done = done, .context = context};
+    reload->who.actor = strdup(actor);
+    reload->who.reason = reason != NULL ? strdup(reason) : NULL;
+    if (reload->who.actor == NULL || (reason != NULL && reload->who.reason == NULL)) {
+        reload_destroy(reload);
+        return NULL;
+    }
+    return reload;
+}
+
+void app_reload(struct app *app, const char *actor, const char *reason, app_reloaded_fn *done, void *context)
+{
+    struct err_text err = {""};
+    if (app->config->path == NULL || app_is_stopping(app) || app->reload != NULL) {
+        const char *why = app->reload != NULL    ? "another reload waits for names"
+                          : app_is_stopping(app) ? "the program is stopping"
+                                                 : "it was started without a file";
+        (void)err_set(&err, ERR_STATE, "nothing was changed: %s", why);
+        done(context, ERR_STATE, "", err.text);
+        return;
+    }
+    struct reload *reload = reload_create(app, actor, reason, done, context);
+    if (reload == NULL) {
+        done(context, ERR_NOMEM, "", "nothing was changed: out of memory");
+        return;
+    }
+    app->reload = reload;
+    notify_reloading(app->notify);
+    int rc = read_file(reload, &err);
+    if (rc == 0 && targets_are_known(reload->targets)) {
+        go_on(reload);
+        return;
+    }
+    if (rc == 0 &&
+        targets_ask(reload->targets, app->base, app->resolver, on_names, reload, &reload->questions) != 0) {
+        rc = err_set(&err, ERR_NOMEM, "nothing was changed: out of memory for asking for names");
+    }
+    if (rc != 0) {
+        end(reload, rc, "", err.text);
+    }
+}
+
+void app_reload_drop(struct app *app)
+{
+    if (app->reload != NULL) {
+        end(app->reload, ERR_STATE, "", "nothing was changed: the program is stopping");
+    }
 }

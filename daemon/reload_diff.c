@@ -158,6 +158,9 @@ bool reload_is_live(const char *path, const char *service)
             return true;
         }
     }
+    if (rest == NULL && strncmp(path, "resolve.", 8) == 0) {
+        return true;
+    }
     for (size_t i = 0; rest != NULL && i < sizeof(of_service) / sizeof(of_service[0]); i++) {
         if (strcmp(rest, of_service[i]) == 0) {
             return true;

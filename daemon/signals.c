@@ -53,18 +53,18 @@ int signals_block(sigset_t *set, struct err_text *err)
 }
 
 /* What became of it is an event, and so in the log; the details go there line by line. */
-static void reload(struct app *app)
+static void on_reloaded(void *context, int rc, const char *report, const char *why)
 {
-    struct err_text err;
-    char *report = NULL;
-    if (app_reload(app, "signal", NULL, &report, &err) == 0) {
-        char *rest = NULL;
-        for (char *line = strtok_r(report, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
-            log_write(LOG_LEVEL_INFO, "reload",
-                      (const struct log_field[]){LOG_TEXT("what", line), {.kind = LOG_KIND_END}});
-        }
+    (void)context;
+    (void)why;
+    char *lines = rc == 0 ? strdup(report) : NULL;
+    char *rest = NULL;
+    for (char *line = lines != NULL ? strtok_r(lines, "\n", &rest) : NULL; line != NULL;
+         line = strtok_r(NULL, "\n", &rest)) {
+        log_write(LOG_LEVEL_INFO, "reload",
+                  (const struct log_field[]){LOG_TEXT("what", line), {.kind = LOG_KIND_END}});
     }
-    free(report);
+    free(lines);
 }
 
 static void answer(struct app *app, uint32_t number)
@@ -77,7 +77,7 @@ static void answer(struct app *app, uint32_t number)
         app_stop(app, false, "SIGINT");
         break;
     case SIGHUP:
-        reload(app);
+        app_reload(app, "signal", NULL, on_reloaded, NULL);
         break;
     case SIGUSR1:
         log_reopen();

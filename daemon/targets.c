@@ -1,8 +1,8 @@
 /*
- * Answers for the step from the addresses that an operator wrote to socket addresses: parsing, host names,
- * and the faults only seen then (a name that does not resolve, a backend that is the service itself).
- * Runs before any thread is started, since the resolver may block. What else may be wrong in a file was
- * found by core/config.
+ * Answers for the step from the addresses that an operator wrote to socket addresses and backends: parsing,
+ * and the faults only seen then (a name that does not resolve, a backend that is the service itself). Blocks
+ * nowhere; asking for names is daemon/targets_ask.c's. What else may be wrong in a file was found by
+ * core/config.
  */
 #include "daemon/targets.h"
 
@@ -10,8 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define TARGETS_ADDRESSES_MAX 64u /* of one host name */
 
 static int findings_add(struct config_errors *errors, unsigned line, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -36,74 +34,157 @@ static int findings_add(struct config_errors *errors, unsigned line, const char 
     return 0;
 }
 
-static int resolve_listen(const struct config_service *config, struct targets_service *service,
-                          struct config_errors *errors)
-{
-    for (size_t i = 0; i < config->listen_len; i++) {
-        struct addr found[TARGETS_ADDRESSES_MAX];
-        size_t n = 0;
-        struct err_text err;
-        if (addr_resolve(config->listen[i], NULL, found, TARGETS_ADDRESSES_MAX, &n, &err) != 0) {
-            if (findings_add(errors, config->line, "services.%s.listen: %s", config->name, err.text) != 0) {
-                return ERR_NOMEM;
-            }
-            continue;
-        }
-        struct addr *list = realloc(service->listen, (service->listen_len + n) * sizeof(*list));
-        if (list == NULL) {
-            return ERR_NOMEM;
-        }
-        memcpy(list + service->listen_len, found, n * sizeof(*list));
-        service->listen = list;
-        service->listen_len += n;
-    }
-    return 0;
-}
+/* ---- parsing */
 
-/* The backend's own name, or NAME@ADDRESS where the name stands for several. NULL without memory. */
-static char *backend_title(const struct config_backend *config, const struct addr *address, size_t n)
+static int listen_add(struct targets_service *service, const struct addr *address)
 {
-    if (n == 1) {
-        return strdup(config->name);
-    }
-    char text[ADDR_TEXT_MAX];
-    char *name = NULL;
-    addr_format(address, text, sizeof(text));
-    return asprintf(&name, "%s@%s", config->name, text) < 0 ? NULL : name;
-}
-
-/* What the file says of a backend, where it says nothing what it says of its group. */
-static struct routing_backend_spec spec_of(const struct config_group *group,
-                                           const struct config_backend *config, char *name,
-                                           const struct addr *address)
-{
-    return (struct routing_backend_spec){.name = name,
-                                         .address = *address,
-                                         .weight = config->weight,
-                                         .limit = config->max_connections > 0 ? config->max_connections
-                                                                              : group->max_connections,
-                                         .backup = config->backup};
-}
-
-static int group_add(struct targets_group *group, const struct config_group *group_config,
-                     const struct config_backend *config, const struct addr *found, size_t n)
-{
-    if (n == 0) {
-        return 0;
-    }
-    struct routing_backend_spec *list = realloc(group->backends, (group->backends_len + n) * sizeof(*list));
+    struct addr *list = realloc(service->listen, (service->listen_len + 1) * sizeof(*list));
     if (list == NULL) {
         return ERR_NOMEM;
     }
-    group->backends = list;
-    for (size_t i = 0; i < n; i++) {
-        char *name = backend_title(config, &found[i], n);
-        if (name == NULL) {
+    service->listen = list;
+    list[service->listen_len++] = *address;
+    return 0;
+}
+
+static int host_add(struct targets_service *service, uint32_t group, size_t backend, const char *text)
+{
+    struct names_host *list = realloc(service->hosts, (service->hosts_len + 1) * sizeof(*list));
+    if (list == NULL) {
+        return ERR_NOMEM;
+    }
+    service->hosts = list;
+    struct names_host *host = &list[service->hosts_len];
+    *host = (struct names_host){.group = group, .backend = (uint32_t)backend};
+    name_set_init(&host->set);
+    if (addr_split_host(text, host->host, sizeof(host->host), &host->port, NULL) != 0) {
+        return ERR_RANGE;
+    }
+    service->hosts_len++;
+    service->listen_hosts += group == TARGETS_LISTEN;
+    return 0;
+}
+
+static int begin_backend(const struct config_service *config, const struct config_group *group,
+                         uint32_t group_index, size_t index, struct targets_service *service,
+                         struct config_errors *errors)
+{
+    const struct config_backend *backend = &group->backends[index];
+    struct addr address;
+    struct err_text err;
+    int rc = addr_parse(backend->address, NULL, &address, &err);
+    if (rc == ERR_UNAVAILABLE && strlen(backend->name) > NAMES_TITLE_MAX) {
+        return findings_add(errors, backend->line,
+                            "services.%s.groups.%s.backends: the name of a backend with a host name has at "
+                            "most %u bytes, this one has %zu: give it a shorter `name`",
+                            config->name, group->name, NAMES_TITLE_MAX, strlen(backend->name));
+    }
+    if (rc == ERR_UNAVAILABLE) {
+        rc = host_add(service, group_index, index, backend->address);
+    }
+    return rc == 0 || rc == ERR_NOMEM
+               ? rc
+               : findings_add(errors, backend->line, "services.%s.groups.%s.backends: %s", config->name,
+                              group->name, err.text);
+}
+
+static int begin_service(const struct config_service *config, struct targets_service *service,
+                         struct config_errors *errors)
+{
+    int rc = 0;
+    service->groups = calloc(config->groups_len, sizeof(*service->groups));
+    if (service->groups == NULL) {
+        return ERR_NOMEM;
+    }
+    service->groups_len = config->groups_len;
+    for (uint32_t g = 0; rc == 0 && g < config->groups_len; g++) {
+        const struct config_group *group = &config->groups[g];
+        for (size_t b = 0; rc == 0 && b < group->backends_len; b++) {
+            rc = begin_backend(config, group, g, b, service, errors);
+        }
+    }
+    for (size_t i = 0; rc == 0 && i < config->listen_len; i++) {
+        struct addr address;
+        struct err_text err;
+        rc = addr_parse(config->listen[i], NULL, &address, &err);
+        if (rc == 0) {
+            rc = listen_add(service, &address);
+        } else if (rc == ERR_UNAVAILABLE) {
+            rc = host_add(service, TARGETS_LISTEN, i, config->listen[i]);
+        } else {
+            rc = findings_add(errors, config->line, "services.%s.listen: %s", config->name, err.text);
+        }
+    }
+    return rc;
+}
+
+int targets_begin(const struct config *config, struct targets **out, struct config_errors *errors)
+{
+    *errors = (struct config_errors){0};
+    if (config->path != NULL) {
+        errors->path = strdup(config->path);
+        if (errors->path == NULL) {
             return ERR_NOMEM;
         }
-        list[group->backends_len++] = spec_of(group_config, config, name, &found[i]);
     }
+    struct targets *targets = calloc(1, sizeof(*targets));
+    if (targets == NULL) {
+        return ERR_NOMEM;
+    }
+    targets->config = config;
+    targets->services = calloc(config->services_len + 1, sizeof(*targets->services));
+    targets->services_len = targets->services != NULL ? config->services_len : 0;
+    int rc = targets->services != NULL ? 0 : ERR_NOMEM;
+    for (size_t s = 0; rc == 0 && s < config->services_len; s++) {
+        rc = begin_service(&config->services[s], &targets->services[s], errors);
+    }
+    if (rc == 0 && errors->len > 0) {
+        rc = ERR_INVALID;
+    }
+    if (rc != 0) {
+        targets_destroy(targets);
+        return rc;
+    }
+    *out = targets;
     return 0;
+}
+
+/* ---- what is known by now */
+
+/* Whether a name that has no address is a fault, a remark, or nothing to speak of here. */
+static int judge_host(const struct names_host *host, enum targets_purpose purpose, bool listen,
+                      const char *where, unsigned line, struct config_errors *errors)
+{
+    bool fault =
+        listen || purpose == TARGETS_RELOAD || (purpose == TARGETS_CHECK && host->set.outcome == NAME_EMPTY);
+    if (host->set.ever || (!fault && purpose == TARGETS_START)) {
+        return 0;
+    }
+    int rc =
+        findings_add(errors, line, "%s: the host name \"%s\" cannot be resolved: %s%s", where, host->host,
+                     host->set.reason, fault ? "" : "; the program would start without it and go on asking");
+    return rc != 0 ? rc : fault ? ERR_INVALID : 0;
+}
+
+static int finish_host(const struct config_service *config, struct targets_service *service,
+                       const struct names_host *host, enum targets_purpose purpose,
+                       struct config_errors *errors)
+{
+    char where[256];
+    bool listen = host->group == TARGETS_LISTEN;
+    unsigned line = config->line;
+    int rc = 0;
+    if (listen) {
+        (void)snprintf(where, sizeof(where), "services.%s.listen", config->name);
+    } else {
+        const struct config_group *group = &config->groups[host->group];
+        line = group->backends[host->backend].line;
+        (void)snprintf(where, sizeof(where), "services.%s.groups.%s.backends", config->name, group->name);
+    }
+    for (size_t i = 0; rc == 0 && listen && i < host->set.len; i++) {
+        rc = listen_add(service, &host->set.members[i].address);
+    }
+    return rc == 0 ? judge_host(host, purpose, listen, where, line, errors) : rc;
 }
 
 /* A backend that is one of the service's own listen addresses would be a connection that feeds itself. */
@@ -117,97 +198,65 @@ static bool listens_on(const struct targets_service *service, const struct addr 
     return false;
 }
 
-static int resolve_backend(const struct config_service *service_config, const struct config_group *config,
-                           const struct config_backend *backend, const struct targets_service *service,
-                           struct targets_group *group, struct config_errors *errors)
+static int finish_group(const struct targets *targets, const struct config_service *config, uint32_t index,
+                        struct targets_service *service, struct config_errors *errors)
 {
-    struct addr found[TARGETS_ADDRESSES_MAX];
-    size_t n = 0;
-    struct err_text err;
-    if (addr_resolve(backend->address, NULL, found, TARGETS_ADDRESSES_MAX, &n, &err) != 0) {
-        return findings_add(errors, backend->line, "services.%s.groups.%s.backends: %s", service_config->name,
-                            config->name, err.text);
-    }
-    for (size_t i = 0; i < n; i++) {
-        if (listens_on(service, &found[i])) {
-            return findings_add(
-                errors, backend->line,
-                "services.%s.groups.%s.backends: \"%s\" is the address that the service itself "
-                "listens on: connections would go round in a circle",
-                service_config->name, config->name, backend->address);
+    struct targets_group *group = &service->groups[index];
+    int rc = names_specs(config, index, service->hosts, service->hosts_len, &group->backends,
+                         &group->backends_len);
+    bool circle = false;
+    group->room =
+        names_room(service->hosts, service->hosts_len, index, targets->config->resolve.max_addresses);
+    for (size_t i = 0; rc == 0 && i < group->backends_len; i++) {
+        if (listens_on(service, &group->backends[i].address)) {
+            circle = true;
+            rc = findings_add(errors, config->groups[index].line,
+                              "services.%s.groups.%s.backends: \"%s\" is the address that the service itself "
+                              "listens on: connections would go round in a circle",
+                              config->name, config->groups[index].name, group->backends[i].name);
         }
     }
-    return group_add(group, config, backend, found, n);
+    return rc == 0 && circle ? ERR_INVALID : rc;
 }
 
-static int resolve_service(const struct config_service *config, struct targets_service *service,
-                           struct config_errors *errors)
+static int finish_service(struct targets *targets, size_t index, enum targets_purpose purpose,
+                          struct config_errors *errors)
 {
-    service->groups = calloc(config->groups_len, sizeof(*service->groups));
-    if (service->groups == NULL) {
-        return ERR_NOMEM;
+    const struct config_service *config = &targets->config->services[index];
+    struct targets_service *service = &targets->services[index];
+    int worst = 0;
+    int rc = 0;
+    for (size_t h = 0; rc != ERR_NOMEM && h < service->hosts_len; h++) {
+        rc = finish_host(config, service, &service->hosts[h], purpose, errors);
+        worst = rc != 0 ? rc : worst;
     }
-    service->groups_len = config->groups_len;
-    int rc = resolve_listen(config, service, errors);
-    for (size_t g = 0; rc == 0 && g < config->groups_len; g++) {
-        const struct config_group *group = &config->groups[g];
-        for (size_t b = 0; rc == 0 && b < group->backends_len; b++) {
-            rc = resolve_backend(config, group, &group->backends[b], service, &service->groups[g], errors);
-        }
+    for (uint32_t g = 0; rc != ERR_NOMEM && g < service->groups_len; g++) {
+        rc = finish_group(targets, config, g, service, errors);
+        worst = rc != 0 ? rc : worst;
+        targets->backends += service->groups[g].backends_len;
     }
-    return rc;
+    return worst;
 }
 
-static int resolve_all(const struct config *config, struct targets *targets, struct config_errors *errors)
+int targets_finish(struct targets *targets, enum targets_purpose purpose, struct config_errors *errors)
 {
-    targets->services = calloc(config->services_len, sizeof(*targets->services));
-    if (targets->services == NULL && config->services_len > 0) {
-        return ERR_NOMEM;
+    int worst = 0;
+    for (size_t s = 0; worst != ERR_NOMEM && s < targets->services_len; s++) {
+        int rc = finish_service(targets, s, purpose, errors);
+        worst = rc != 0 ? rc : worst;
     }
-    targets->services_len = config->services_len;
-    for (size_t s = 0; s < config->services_len; s++) {
-        int rc = resolve_service(&config->services[s], &targets->services[s], errors);
-        if (rc != 0) {
-            return rc;
-        }
-        for (size_t g = 0; g < targets->services[s].groups_len; g++) {
-            targets->backends += targets->services[s].groups[g].backends_len;
-        }
-    }
-    return errors->len > 0 ? ERR_INVALID : 0;
-}
-
-int targets_resolve(const struct config *config, struct targets **out, struct config_errors *errors)
-{
-    *errors = (struct config_errors){0};
-    if (config->path != NULL) {
-        errors->path = strdup(config->path);
-        if (errors->path == NULL) {
-            return ERR_NOMEM;
-        }
-    }
-    struct targets *targets = calloc(1, sizeof(*targets));
-    if (targets == NULL) {
-        return ERR_NOMEM;
-    }
-    int rc = resolve_all(config, targets, errors);
-    if (rc != 0) {
-        targets_destroy(targets);
-        return rc;
-    }
-    *out = targets;
-    return 0;
+    return worst;
 }
 
 static void service_clear(struct targets_service *service)
 {
     for (size_t g = 0; g < service->groups_len; g++) {
-        struct targets_group *group = &service->groups[g];
-        for (size_t b = 0; b < group->backends_len; b++) {
-            free((void *)(uintptr_t)group->backends[b].name);
-        }
-        free(group->backends);
+        names_specs_free(service->groups[g].backends, service->groups[g].backends_len);
     }
+    for (size_t h = 0; h < service->hosts_len; h++) {
+        name_set_clear(&service->hosts[h].set);
+    }
+    free(service->hosts);
     free(service->groups);
     free(service->listen);
 }

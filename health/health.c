@@ -193,36 +193,84 @@ static enum backend_state initial_state(const struct health *health, const struc
     return target && group_config->type != CONFIG_HEALTH_AGENT ? BACKEND_DOWN : BACKEND_UNKNOWN;
 }
 
-static int fill_check(struct health *health, struct check *check, const struct probe_means *means,
-                      struct backend *backend)
+static void check_destroy(struct check *check)
 {
+    if (check->probe != NULL) {
+        check->type->destroy(check->probe);
+    }
+    if (check->timer != NULL) {
+        event_free(check->timer);
+    }
+    free(check);
+}
+
+/* NULL without memory. */
+static struct check *check_create(struct health *health, const struct probe_means *means,
+                                  struct backend *backend)
+{
+    struct check *check = calloc(1, sizeof(*check));
+    struct probe_spec spec;
+    if (check == NULL) {
+        return NULL;
+    }
     *check = (struct check){
         .health = health, .backend = backend, .config = means->config, .means = means, .agent_weight = 100};
     check->type = probe_find(means->config->type);
     verdict_init(&check->verdict);
     assert(means->config->interval_us > 0); /* the configuration's range */
-    struct probe_spec spec;
     health_fill_spec(check, &spec);
     spec.done = on_done;
     spec.context = check;
     check->timer = evtimer_new(health->base, on_timer, check);
-    return check->timer != NULL ? check->type->create(&spec, &check->probe) : ERR_NOMEM;
+    if (check->timer == NULL || check->type->create(&spec, &check->probe) != 0) {
+        check_destroy(check);
+        return NULL;
+    }
+    return check;
+}
+
+/* Makes the check of a backend and says what is taken for its state until then. */
+static int add_check(struct health *health, uint32_t group, struct backend *backend, bool known)
+{
+    const struct probe_means *means = &health->means[group];
+    if (health->checks_len == health->checks_room) {
+        size_t room = health->checks_room > 0 ? 2 * health->checks_room : 16;
+        struct check **more = realloc((void *)health->checks, room * sizeof(struct check *));
+        if (more == NULL) {
+            return ERR_NOMEM;
+        }
+        health->checks = more;
+        health->checks_room = room;
+    }
+    struct check *check = check_create(health, means, backend);
+    if (check == NULL) {
+        return ERR_NOMEM;
+    }
+    health->checks[health->checks_len++] = check;
+    if (!known || backend_state(backend) == BACKEND_UNKNOWN) {
+        routing_set_state(health->routing, backend,
+                          initial_state(health, health->config, means->config, group));
+    } else { /* it was checked before */
+        check->verdict.state = backend_state(backend);
+    }
+    return 0;
 }
 
 /* Spreads the first checks over a short while and gives each its place within the interval: evenly within the
  * service, from where its name puts it among the other services. */
-static void start_checks(struct health *health)
+static void start_checks(struct health *health, size_t from)
 {
     static const struct siphash_key key = {0, 0};
     uint64_t now_us = clock_mono_us();
     const char *service = routing_service(health->routing);
     uint64_t turn = siphash(&key, service, strlen(service));
-    for (size_t i = 0; i < health->checks_len; i++) {
-        struct check *check = &health->checks[i];
+    size_t len = health->checks_len - from;
+    for (size_t i = 0; i < len; i++) {
+        struct check *check = health->checks[from + i];
         uint64_t interval = check->config->interval_us;
         uint64_t within = interval < FIRST_WITHIN_US ? 0 : FIRST_WITHIN_US;
-        uint64_t first_us = within * i / health->checks_len;
-        uint64_t place_us = (turn % interval + interval * i / health->checks_len) % interval;
+        uint64_t first_us = within * i / len;
+        uint64_t place_us = (turn % interval + interval * i / len) % interval;
         check->due_us = now_us + first_us;
         cadence_init(&check->cadence, (place_us + interval - first_us % interval) % interval);
         arm(check, now_us);
@@ -253,20 +301,41 @@ static int create_group(struct health *health, const struct config_service *conf
     if (rc != 0) {
         return rc;
     }
-    enum backend_state initial = initial_state(health, config, &group_config->health, group);
     for (size_t i = 0; i < routing_backends(routing, group); i++) {
-        struct check *check = &health->checks[health->checks_len++];
-        rc = fill_check(health, check, means, routing_backend_at(routing, group, i));
+        struct backend *backend = routing_backend_at(routing, group, i);
+        rc = backend_is_leaving(backend) ? 0 : add_check(health, group, backend, health->renewed);
         if (rc != 0) {
             return err_set(err, rc, "no memory for health checks");
         }
-        if (!health->renewed || backend_state(check->backend) == BACKEND_UNKNOWN) {
-            routing_set_state(routing, check->backend, initial);
-        } else { /* it was checked before a reload */
-            check->verdict.state = backend_state(check->backend);
-        }
     }
     return 0;
+}
+
+int health_follow(struct health *health)
+{
+    struct routing *routing = health->routing;
+    size_t kept = 0;
+    int rc = 0;
+    for (size_t i = 0; i < health->checks_len; i++) {
+        struct check *check = health->checks[i];
+        if (backend_is_leaving(check->backend)) {
+            check_destroy(check);
+        } else {
+            health->checks[kept++] = check;
+        }
+    }
+    health->checks_len = kept;
+    for (uint32_t g = 0; rc == 0 && g < health->means_len; g++) {
+        bool checked = health->means[g].config != NULL;
+        for (size_t i = 0; rc == 0 && checked && i < routing_backends(routing, g); i++) {
+            struct backend *backend = routing_backend_at(routing, g, i);
+            if (!backend_is_leaving(backend) && health_find(health, backend) == NULL) {
+                rc = add_check(health, g, backend, true);
+            }
+        }
+    }
+    start_checks(health, kept);
+    return rc;
 }
 
 int health_examine(const struct config_service *config, struct err_text *err)
@@ -288,16 +357,13 @@ int health_examine(const struct config_service *config, struct err_text *err)
 static int create(struct event_base *base, struct routing *routing, const struct config_service *config,
                   struct events_ring *events, bool renewed, struct health **out, struct err_text *err)
 {
-    size_t backends = 0;
-    for (size_t g = 0; g < routing_groups(routing); g++) {
-        backends += routing_backends(routing, g);
-    }
-    struct health *health = calloc(1, sizeof(*health) + backends * sizeof(health->checks[0]));
+    struct health *health = calloc(1, sizeof(*health));
     if (health == NULL) {
         return err_set(err, ERR_NOMEM, "%s: no memory for health checks", routing_service(routing));
     }
     health->base = base;
     health->renewed = renewed;
+    health->config = config;
     health->routing = routing;
     health->events = events;
     health->means_len = routing_groups(routing);
@@ -315,7 +381,7 @@ static int create(struct event_base *base, struct routing *routing, const struct
         health_destroy(health);
         return err_set(err, rc, "service \"%s\": %s", routing_service(routing), why.text);
     }
-    start_checks(health);
+    start_checks(health, 0);
     *out = health;
     return 0;
 }
@@ -338,14 +404,9 @@ void health_destroy(struct health *health)
         return;
     }
     for (size_t i = 0; i < health->checks_len; i++) {
-        struct check *check = &health->checks[i];
-        if (check->probe != NULL) {
-            check->type->destroy(check->probe);
-        }
-        if (check->timer != NULL) {
-            event_free(check->timer);
-        }
+        check_destroy(health->checks[i]);
     }
+    free((void *)health->checks);
     if (health->publish_event != NULL) {
         event_free(health->publish_event);
     }
@@ -359,8 +420,8 @@ void health_destroy(struct health *health)
 struct check *health_find(struct health *health, const struct backend *backend)
 {
     for (size_t i = 0; i < health->checks_len; i++) {
-        if (health->checks[i].backend == backend) {
-            return &health->checks[i];
+        if (health->checks[i]->backend == backend) {
+            return health->checks[i];
         }
     }
     return NULL;
@@ -369,8 +430,8 @@ struct check *health_find(struct health *health, const struct backend *backend)
 int health_last(const struct health *health, const struct backend *backend, struct health_result *out)
 {
     for (size_t i = 0; i < health->checks_len; i++) {
-        if (health->checks[i].backend == backend) {
-            *out = health->checks[i].last;
+        if (health->checks[i]->backend == backend) {
+            *out = health->checks[i]->last;
             return 0;
         }
     }

@@ -43,6 +43,13 @@ MUST_CHECK int health_renew(struct event_base *base, struct routing *routing,
 /* Reads the files that the checks of config need, and lets them go again: whether health_create would find
  * them well. Errors as of that. */
 MUST_CHECK int health_examine(const struct config_service *config, struct err_text *err);
+/*
+ * Backends came or are to leave (routing_set_leaving): begins the checks of those that have none, and lets go
+ * of those of backends that leave, which must be before these go. What comes is taken as at the start, what
+ * comes back as it was. Changes states and leaves publishing to the caller. ERR_NOMEM: those that are missing
+ * are made by the next call.
+ */
+MUST_CHECK int health_follow(struct health *health);
 /* Cancels what is under way and frees. The states of backends stay; a later health_create goes on from them.
  */
 void health_destroy(struct health *health);

@@ -33,17 +33,18 @@ struct check {
 };
 
 struct health {
-    bool renewed;                /* states of backends that were checked before go on */
-    struct event_base *base;     /* borrowed */
-    struct routing *routing;     /* borrowed */
-    struct events_ring *events;  /* borrowed */
-    struct event *publish_event; /* owned; active: states changed in this loop turn */
-    struct probe_means *means;   /* owned; one a group of the routing */
+    bool renewed;                        /* states of backends that were checked before go on */
+    struct event_base *base;             /* borrowed */
+    struct routing *routing;             /* borrowed */
+    struct events_ring *events;          /* borrowed */
+    struct event *publish_event;         /* owned; active: states changed in this loop turn */
+    const struct config_service *config; /* borrowed */
+    struct probe_means *means;           /* owned; one a group of the routing */
     size_t means_len;
     uint64_t skipped;
-    bool short_of; /* the last check was skipped; said once */
-    size_t checks_len;
-    struct check checks[];
+    bool short_of;         /* the last check was skipped; said once */
+    struct check **checks; /* owned, each; in a fixed place */
+    size_t checks_len, checks_room;
 };
 
 /* NULL when the backend has no check. */

@@ -136,6 +136,10 @@ MUST_CHECK int migration_set_weight(struct migration *m, struct backend *backend
 MUST_CHECK int migration_set_admin(struct migration *m, struct backend *backend, enum backend_admin admin,
                                    const struct migration_asker *who, struct err_text *err);
 
+/* A backend came to the routing: what operators set for one of its name, and the journal still knows, is put
+ * into the model again. Publishing is the caller's. */
+void migration_adopt(struct migration *m, struct backend *backend);
+
 void migration_read(const struct migration *m, struct migration_status *out);
 
 #define MIGRATION_FINDINGS_MAX 12u

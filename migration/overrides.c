@@ -21,7 +21,10 @@ static uint32_t configured_weight(const struct migration *m, const struct backen
         const struct config_group *config = &m->options.config->groups[g];
 
         for (size_t b = 0; strcmp(config->name, group) == 0 && b < config->backends_len; b++) {
-            if (strcmp(config->backends[b].name, backend_name(backend)) == 0) {
+            size_t length = strlen(config->backends[b].name);
+
+            if (strncmp(config->backends[b].name, backend_name(backend), length) == 0 &&
+                (backend_name(backend)[length] == '\0' || backend_name(backend)[length] == '@')) {
                 return config->backends[b].weight;
             }
         }
@@ -145,4 +148,29 @@ static void apply(void *context, const json_t *record)
 void overrides_restore(struct migration *m)
 {
     journal_each(m->options.journal, m->options.config->name, apply, m);
+}
+
+/* Looks for the records of one backend. */
+struct adoption {
+    struct migration *m;
+    const struct backend *backend;
+};
+
+static void apply_to_one(void *context, const json_t *record)
+{
+    const struct adoption *adoption = context;
+    const char *group = json_string_value(json_object_get(record, "group"));
+    const char *name = json_string_value(json_object_get(record, "backend"));
+
+    if (group != NULL && name != NULL && strcmp(name, backend_name(adoption->backend)) == 0 &&
+        strcmp(group, migration_group_name(adoption->m, backend_group(adoption->backend))) == 0) {
+        apply(adoption->m, record);
+    }
+}
+
+void migration_adopt(struct migration *m, struct backend *backend)
+{
+    struct adoption adoption = {.m = m, .backend = backend};
+
+    journal_each(m->options.journal, m->options.config->name, apply_to_one, &adoption);
 }

@@ -130,7 +130,7 @@ static int load(struct demo_world *world, const char *text, struct err_text *err
     int rc = config_load_text(text, world->dir, &world->config, &errors);
     if (rc == 0) {
         config_errors_clear(&errors);
-        rc = targets_resolve(world->config, &world->targets, &errors);
+        rc = targets_resolve(world->config, TARGETS_START, &world->targets, &errors);
     }
     if (rc != 0) {
         err_set(err, rc, "the configuration of the demo does not load: %s",

@@ -3,7 +3,7 @@
 # would start by itself.
 
 packages_build="gcc libc6-dev cmake ninja-build pkg-config libevent-dev libssl-dev libconfig-dev libjansson-dev zlib1g-dev libcurl4-openssl-dev
-    libcap-dev libseccomp-dev libsystemd-dev"
+    libcap-dev libc-ares-dev libseccomp-dev libsystemd-dev"
 
 # Beyond the build: compilers and checkers, the sanitizers' run time, and the real programs that the tests
 # put behind Shunt.

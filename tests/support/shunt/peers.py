@@ -98,12 +98,13 @@ class Peer:
 class Server:
     """Listens on a free port (or a Unix path) and runs script(peer) in a thread for each connection."""
 
-    def __init__(self, script, family=socket.AF_INET, path=None, port=0, backlog=128):
+    def __init__(self, script, family=socket.AF_INET, path=None, port=0, backlog=128, host=None):
         self.script = script
         self.listener = socket.socket(socket.AF_UNIX if path else family)
         self.path = path
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # for a port that comes back
-        self.listener.bind(str(path) if path else ("::1" if family == socket.AF_INET6 else "127.0.0.1", port))
+        host = host or ("::1" if family == socket.AF_INET6 else "127.0.0.1")
+        self.listener.bind(str(path) if path else (host, port))
         self.listener.listen(backlog)
         self.stopping = threading.Event()
         self.lock = threading.Lock()

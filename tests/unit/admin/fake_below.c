@@ -87,3 +87,41 @@ unsigned worker_pool_count(const struct worker_pool *pool)
     (void)pool;
     return 2;
 }
+
+size_t names_count(const struct names *names)
+{
+    (void)names;
+    return 1;
+}
+
+const struct names_host *names_at(const struct names *names, size_t index)
+{
+    (void)index;
+    return &names->host;
+}
+
+const char *names_group(const struct names *names, size_t index)
+{
+    (void)names;
+    (void)index;
+    return "old";
+}
+
+const char *names_backend(const struct names *names, size_t index)
+{
+    (void)index;
+    return names->host.host;
+}
+
+const struct names_host *names_of(const struct names *names, const struct backend *backend)
+{
+    (void)names;
+    (void)backend;
+    return NULL;
+}
+
+uint64_t names_failures(const struct names *names, size_t index)
+{
+    (void)index;
+    return names->failures;
+}

@@ -4,6 +4,7 @@
 
 #include "core/worker.h"
 #include "health/health.h"
+#include "health/names.h"
 #include "proxy/proxy.h"
 
 struct proxy_service {
@@ -21,6 +22,12 @@ struct proxy_service {
 struct health {
     const char *backend; /* the only one that is checked */
     struct health_result result;
+};
+
+/* One name of the first group, which no backend came of. */
+struct names {
+    struct names_host host;
+    uint64_t failures;
 };
 
 #endif

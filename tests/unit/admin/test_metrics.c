@@ -17,6 +17,10 @@
 static struct support daemon_;
 static struct proxy_service proxy;
 static struct health health = {.backend = "a"};
+static struct name_member member;
+static struct names names = {
+    .host = {.host = "db.test", .set = {.members = &member, .len = 1, .outcome = NAME_FAILED, .left_out = 5}},
+    .failures = 4};
 
 static int setup(void **state)
 {
@@ -28,6 +32,7 @@ static int setup(void **state)
     proxy.reading.closed[STATS_CLOSE_IDLE] = 5;
     daemon_.service[0].proxy = &proxy;
     daemon_.service[0].health = &health;
+    daemon_.service[0].names = &names;
     return 0;
 }
 
@@ -70,6 +75,10 @@ static void test_values(void **state)
     expect_line(text, "shunt_migration_phase{service=\"api\",phase=\"ramping\"} 1");
     expect_line(text, "shunt_migration_phase{service=\"api\",phase=\"idle\"} 0");
     expect_line(text, "shunt_migration_phase{service=\"web\",phase=\"idle\"} 1");
+    expect_line(text, "shunt_name_resolved{service=\"api\",group=\"old\",backend=\"db.test\"} 0");
+    expect_line(text, "shunt_name_addresses{service=\"api\",group=\"old\",backend=\"db.test\"} 1");
+    expect_line(text, "shunt_name_addresses_left_out{service=\"api\",group=\"old\",backend=\"db.test\"} 5");
+    expect_line(text, "shunt_name_failures_total{service=\"api\",group=\"old\",backend=\"db.test\"} 4");
     expect_line(text, "shunt_health_checks_skipped_total{service=\"api\"} 3");
     expect_line(text, "shunt_backend_up{service=\"api\",group=\"old\",backend=\"a\"} 0");
     expect_line(text, "shunt_backend_up{service=\"api\",group=\"new\",backend=\"c\"} 1");

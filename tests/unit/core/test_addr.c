@@ -143,30 +143,17 @@ static void equal_means_the_same_peer(void **state)
     assert_string_equal(text, "unknown");
 }
 
-static void resolving(void **state)
+static void hosts_are_taken_apart(void **state)
 {
-    struct addr out[8];
-    size_t n = 99;
-    struct err_text err;
+    char host[32];
+    uint16_t port = 0;
     (void)state;
-    assert_int_equal(addr_resolve("10.0.0.1:80", NULL, out, 8, &n, &err), ERR_OK);
-    assert_int_equal(n, 1);
-    assert_int_equal(addr_resolve("localhost:8080", NULL, out, 8, &n, &err), ERR_OK);
-    assert_true(n >= 1 && n <= 8);
-    for (size_t i = 0; i < n; i++) {
-        assert_int_equal(addr_port(&out[i]), 8080);
-        for (size_t j = 0; j < i; j++) {
-            assert_false(addr_equal(&out[i], &out[j]));
-        }
-    }
-    assert_int_equal(addr_resolve("localhost:8080", NULL, out, 1, &n, &err), ERR_OK);
-    assert_int_equal(n, 1);
-    /* RFC 6761: never exists. */
-    assert_int_equal(addr_resolve("no-such-host.invalid:80", NULL, out, 8, &n, &err), ERR_NOT_FOUND);
-    assert_int_equal(n, 0);
-    assert_non_null(strstr(err.text, "no-such-host.invalid"));
-    assert_int_equal(addr_resolve("1.2.3.4", NULL, out, 8, &n, &err), ERR_PARSE);
-    assert_int_equal(addr_resolve("1.2.3.4:80", NULL, out, 0, &n, &err), ERR_INVALID);
+    assert_int_equal(addr_split_host("db.internal:5432", host, sizeof(host), &port, NULL), ERR_OK);
+    assert_string_equal(host, "db.internal");
+    assert_int_equal(port, 5432);
+    assert_int_equal(addr_split_host("db.internal", host, sizeof(host), &port, NULL), ERR_PARSE);
+    assert_int_equal(addr_split_host("a-name-of-32-bytes-with-its-ending:1", host, sizeof(host), &port, NULL),
+                     ERR_RANGE);
 }
 
 static void client_ip_of(const char *text, struct addr_ip *ip)
@@ -233,7 +220,7 @@ int main(void)
         cmocka_unit_test(what_is_wrong_is_said),
         cmocka_unit_test(unix_paths),
         cmocka_unit_test(equal_means_the_same_peer),
-        cmocka_unit_test(resolving),
+        cmocka_unit_test(hosts_are_taken_apart),
         cmocka_unit_test(client_ips),
         cmocka_unit_test(masks),
     };
