@@ -121,6 +121,7 @@ static void add_backend(struct exposition *all, const struct place *place, const
     add(all, METRIC_ID_BACKEND_UP, place, backend_state(backend) != BACKEND_DOWN);
     add(all, METRIC_ID_BACKEND_READY, place, backend_admin(backend) == BACKEND_READY);
     add(all, METRIC_ID_BACKEND_WEIGHT, place, backend_weight(backend));
+    add(all, METRIC_ID_BACKEND_LIMIT, place, backend_limit_effective(backend));
     add(all, METRIC_ID_CONNECTIONS, place, reading.connections);
     add(all, METRIC_ID_OPEN, place, backend_open(backend));
     for (size_t i = 0; i < STATS_ERROR_COUNT; i++) {
@@ -134,6 +135,16 @@ static void add_backend(struct exposition *all, const struct place *place, const
     add_histogram(all, METRIC_ID_RESPONSE, place, &reading.response_us);
 }
 
+static void add_queue(struct exposition *all, const struct place *place, const struct routing *routing,
+                      size_t group)
+{
+    struct routing_queue_reading queue;
+    routing_queue_read(routing, group, &queue);
+    add(all, METRIC_ID_QUEUE_LENGTH, place, queue.waiting);
+    add(all, METRIC_ID_QUEUE_SIZE, place, queue.size);
+    add_histogram(all, METRIC_ID_QUEUE_SECONDS, place, &queue.waited_us);
+}
+
 static void add_groups(struct exposition *all, const struct admin_service *service)
 {
     const struct routing *routing = service->routing;
@@ -142,6 +153,7 @@ static void add_groups(struct exposition *all, const struct admin_service *servi
         add(all, METRIC_ID_GROUP_ACTIVE, &place, routing_active(routing) == g);
         add(all, METRIC_ID_GROUP_BACKENDS, &place, routing_backends(routing, g));
         add(all, METRIC_ID_GROUP_USABLE, &place, routing_usable(routing, g));
+        add_queue(all, &place, routing, g);
         for (size_t b = 0; b < routing_backends(routing, g); b++) {
             const struct backend *backend = routing_backend_at(routing, g, b);
             place.backend = backend_name(backend);

@@ -44,10 +44,16 @@
       "questions about the name without an answer, or with one without addresses")                           \
     X(GROUP_ACTIVE, "shunt_group_active", GAUGE, "1 for the group that takes the traffic without migration") \
     X(GROUP_BACKENDS, "shunt_group_backends", GAUGE, "backends of the group")                                \
+    X(QUEUE_LENGTH, "shunt_queue_length", GAUGE,                                                             \
+      "connections that wait for a backend of the group with room")                                          \
+    X(QUEUE_SIZE, "shunt_queue_size", GAUGE, "so many may wait")                                             \
+    X(QUEUE_SECONDS, "shunt_queue_seconds", HISTOGRAM, "how long those waited that were served then")        \
     X(GROUP_USABLE, "shunt_group_backends_usable", GAUGE, "of them, those that may get new connections")     \
     X(BACKEND_UP, "shunt_backend_up", GAUGE, "0 when its checks say that it is down, else 1")                \
     X(BACKEND_READY, "shunt_backend_ready", GAUGE, "1 unless an operator took it out (drain, maint)")        \
     X(BACKEND_WEIGHT, "shunt_backend_weight", GAUGE, "weight in force")                                      \
+    X(BACKEND_LIMIT, "shunt_backend_max_connections", GAUGE,                                                 \
+      "connections it may have at a time; 0: no limit")                                                      \
     X(CONNECTIONS, "shunt_connections_total", COUNTER, "connections established with the backend")           \
     X(OPEN, "shunt_connections_open", GAUGE, "connections open on the backend")                              \
     X(ERRORS, "shunt_connection_errors_total", COUNTER, "what went wrong with the backend, by reason")       \

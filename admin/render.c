@@ -201,6 +201,16 @@ static void write_backend(FILE *out, const struct admin_service *service, const 
     fputc('\n', out);
 }
 
+/* "3 of 1000 wait" where somebody does. */
+static void write_queue(FILE *out, const struct routing *routing, size_t group)
+{
+    struct routing_queue_reading queue;
+    routing_queue_read(routing, group, &queue);
+    if (queue.waiting > 0) {
+        fprintf(out, "   " SIGN_WAIT " %" PRIu32 " of %" PRIu32 " wait", queue.waiting, queue.size);
+    }
+}
+
 /* The sums of a group behind its name. */
 static void write_group(FILE *out, const struct admin_service *service, size_t group)
 {
@@ -228,6 +238,7 @@ static void write_group(FILE *out, const struct admin_service *service, size_t g
             routing_open(routing, group), sum.connections);
     write_errors(out, sum.errors);
     write_latency(out, &sum.response_us);
+    write_queue(out, routing, group);
     fputc('\n', out);
 }
 
@@ -247,6 +258,9 @@ static void write_clients(FILE *out, const struct admin_service *service)
     proxy_service_read(service->proxy, &reading);
     fprintf(out, "   accepted %" PRIu64 "   refused %" PRIu64 "   retries %" PRIu64 "   spilled %" PRIu64,
             reading.accepted, reading.refused, reading.retries, reading.spilled);
+    if (reading.queued > 0) {
+        fprintf(out, "   queued %" PRIu64, reading.queued);
+    }
     const char *before = "   closed: ";
     for (size_t i = 0; i < STATS_CLOSE_COUNT; i++) {
         if (reading.closed[i] > 0) {

@@ -165,6 +165,15 @@ static json_t *json_of_group_latency(const struct routing *routing, size_t group
     return json_of_latency(&sum);
 }
 
+static json_t *json_of_queue(const struct routing *routing, size_t group)
+{
+    struct routing_queue_reading queue;
+    routing_queue_read(routing, group, &queue);
+    return json_pack("{s:I,s:I,s:o,s:o}", "waiting", (json_int_t)queue.waiting, "size",
+                     (json_int_t)queue.size, "timeout_s", json_of_seconds(queue.timeout_us), "waited_us",
+                     json_of_latency(&queue.waited_us));
+}
+
 static json_t *json_of_groups(const struct admin_service *service, const struct migration_status *status)
 {
     const struct routing *routing = service->routing;
@@ -177,13 +186,14 @@ static json_t *json_of_groups(const struct admin_service *service, const struct 
                 backends, render_json_add_host(json_of_backend(service, backend), service, backend));
         }
         (void)json_array_append_new(groups,
-                                    json_pack("{s:o,s:s,s:s,s:I,s:I,s:o,s:o}", "name",
+                                    json_pack("{s:o,s:s,s:s,s:I,s:I,s:o,s:o,s:o}", "name",
                                               render_json_text(routing_group_name(routing, g)), "role",
                                               group_role(status, (uint32_t)g), "balance",
                                               balance_name(routing_group_balance(routing, g)), "usable",
                                               (json_int_t)routing_usable(routing, g), "open",
                                               (json_int_t)routing_open(routing, g), "latency_us",
-                                              json_of_group_latency(routing, g), "backends", backends));
+                                              json_of_group_latency(routing, g), "queue",
+                                              json_of_queue(routing, g), "backends", backends));
     }
     return groups;
 }
@@ -199,9 +209,10 @@ static json_t *json_of_connections(const struct admin_service *service)
         (void)json_object_set_new(closed, stats_close_name((enum stats_close)i),
                                   json_integer((json_int_t)reading.closed[i]));
     }
-    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:o}", "open", (json_int_t)render_open(service), "accepted",
+    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "open", (json_int_t)render_open(service), "accepted",
                      (json_int_t)reading.accepted, "refused", (json_int_t)reading.refused, "retries",
-                     (json_int_t)reading.retries, "spilled", (json_int_t)reading.spilled, "closed", closed);
+                     (json_int_t)reading.retries, "spilled", (json_int_t)reading.spilled, "queued",
+                     (json_int_t)reading.queued, "closed", closed);
 }
 
 /* Where it really listens; what the configuration says where there is no proxy (tests). */

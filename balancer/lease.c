@@ -10,24 +10,68 @@
 
 #define DRAWS 4u /* times that a strategy is asked for a member that is not full */
 
+/* Where the client, or the name it asks for, stands on the scale of the share. False: it is counted instead.
+ */
+static bool find_place(const struct routing_view *view, const struct routing_pick_input *input,
+                       uint32_t *place)
+{
+    if (view->assign == CONFIG_ASSIGN_SNI && input->server_name != NULL) {
+        *place = share_name_place(&view->share_key, input->server_name);
+        return true;
+    }
+    if (view->assign != CONFIG_ASSIGN_CONNECTION && input->client.family != 0) {
+        *place = share_client_place(&view->share_key, &input->client, view->prefix_ipv4, view->prefix_ipv6);
+        return true;
+    }
+    return false;
+}
+
 static uint32_t decide_group(const struct routing_view *view, const struct routing_pick_input *input)
 {
     struct view_split *split = view->split;
+    uint32_t place = 0;
     if (split->target == ROUTING_NONE || split->target == split->active) {
         return split->active;
     }
     bool to_target;
-    if (view->assign == CONFIG_ASSIGN_SNI && input->server_name != NULL) {
-        to_target = share_name_place(&view->share_key, input->server_name) < split->share_bp;
-    } else if (view->assign != CONFIG_ASSIGN_CONNECTION && input->client.family != 0) {
-        uint32_t place =
-            share_client_place(&view->share_key, &input->client, view->prefix_ipv4, view->prefix_ipv6);
+    if (find_place(view, input, &place)) {
         to_target = place < split->share_bp;
     } else {
         uint64_t ticket = atomic_fetch_add_explicit(&split->tickets, 1, memory_order_relaxed);
         to_target = share_ticket_to_target(ticket, split->phase_bp, split->share_bp);
     }
     return to_target ? split->target : split->active;
+}
+
+/* What becomes of an earlier decision when the share is another one now. By client that is plain. By
+ * connection those of the side that gained stay, and of the others as many follow as bring the whole in line,
+ * in exact turn: for a share that went from a to b, (b - a) / (1 - a) of those that were decided for the
+ * active group, or 1 - b / a of those for the target. No ticket is drawn for it: it has had one. */
+static uint32_t follow_share(const struct routing_view *view, const struct routing_pick_input *input,
+                             const struct routing_attempts *attempts)
+{
+    struct view_split *split = view->split;
+    uint32_t was_bp = attempts->share_bp;
+    uint32_t now_bp = split->share_bp;
+    uint32_t place = 0;
+    if (was_bp == now_bp) {
+        return attempts->group;
+    }
+    if (split->target == ROUTING_NONE || split->target == split->active) {
+        return split->active;
+    }
+    if (find_place(view, input, &place)) {
+        return place < now_bp ? split->target : split->active;
+    }
+    bool gains = now_bp > was_bp;
+    if ((attempts->group == split->target) == gains) {
+        return attempts->group;
+    }
+    uint32_t moved_bp = gains ? (now_bp - was_bp) * SHARE_BP_FULL / (SHARE_BP_FULL - was_bp)
+                              : (was_bp - now_bp) * SHARE_BP_FULL / was_bp;
+    uint64_t turn = atomic_fetch_add_explicit(&split->followers, 1, memory_order_relaxed);
+    bool moves = share_ticket_to_target(turn, 0, moved_bp);
+    return moves == gains ? split->target : split->active;
 }
 
 /* Takes a claim on a member, unless that is full. */
@@ -90,15 +134,26 @@ static int search_limited(const struct strategy_pool *pool, const struct routing
     return rc;
 }
 
+/* Somebody waits who came earlier. A connection that has tried a backend already is not a new one. */
+static bool must_wait(const struct view_group *group, const struct routing_pick_input *input,
+                      const struct routing_attempts *attempts)
+{
+    return !input->waited && attempts->count == 0 &&
+           atomic_load_explicit(&group->queue->waiting, memory_order_relaxed) > 0;
+}
+
 /* A claim on a member of the pool that was not tried. ERR_LIMIT: all of those are full. */
-static int search(const struct strategy_pool *pool, const struct routing_pick_input *input,
-                  const struct routing_attempts *attempts, uint32_t *member)
+static int search(const struct view_group *group, const struct strategy_pool *pool,
+                  const struct routing_pick_input *input, const struct routing_attempts *attempts,
+                  uint32_t *member)
 {
     if (pool->len == 0) {
         return ERR_UNAVAILABLE;
     }
-    return pool->limits == NULL ? search_unlimited(pool, input, attempts, member)
-                                : search_limited(pool, input, attempts, member);
+    if (pool->limits == NULL) {
+        return search_unlimited(pool, input, attempts, member);
+    }
+    return must_wait(group, input, attempts) ? ERR_LIMIT : search_limited(pool, input, attempts, member);
 }
 
 static int claim(const struct view_group *group, const struct routing_pick_input *input,
@@ -106,10 +161,10 @@ static int claim(const struct view_group *group, const struct routing_pick_input
 {
     const struct strategy_pool *pool = &group->pools[VIEW_REGULAR];
     uint32_t index = 0;
-    int rc = search(pool, input, attempts, &index);
+    int rc = search(group, pool, input, attempts, &index);
     if (rc == ERR_UNAVAILABLE) {
         pool = &group->pools[VIEW_BACKUP];
-        rc = search(pool, input, attempts, &index);
+        rc = search(group, pool, input, attempts, &index);
     }
     if (rc != 0) {
         return rc;
@@ -127,8 +182,7 @@ static int claim(const struct view_group *group, const struct routing_pick_input
     return 0;
 }
 
-/* The group that may help out, or ROUTING_NONE. */
-static uint32_t other_group(const struct routing_view *view, uint32_t group)
+uint32_t view_other_group(const struct routing_view *view, uint32_t group)
 {
     const struct view_split *split = view->split;
     if (!view->fallback || split->target == ROUTING_NONE || split->target == split->active) {
@@ -154,14 +208,17 @@ int routing_pick(const struct routing_view *view, const struct routing_pick_inpu
     } else if (!attempts->decided || (attempts->group != split->active && attempts->group != split->target)) {
         attempts->group = decide_group(view, input);
         attempts->decided = true;
+    } else {
+        attempts->group = follow_share(view, input, attempts);
     }
+    attempts->share_bp = split->share_bp;
     lease->group = attempts->group;
     attempts->full = attempts->group;
     int own = claim(view->groups[attempts->group], input, attempts, lease);
     if (own == 0 || (own == ERR_LIMIT && !view->fallback_when_full)) {
         return own;
     }
-    uint32_t other = attempts->fixed ? ROUTING_NONE : other_group(view, attempts->group);
+    uint32_t other = attempts->fixed ? ROUTING_NONE : view_other_group(view, attempts->group);
     int rc = other == ROUTING_NONE ? ERR_UNAVAILABLE : claim(view->groups[other], input, attempts, lease);
     if (rc == 0) {
         lease->group = other;

@@ -23,6 +23,8 @@ struct group_change {
     struct backend_terms *terms; /* of those that stay, at the same index; owned */
     uint32_t backends_len;
     uint32_t fresh_from; /* backends from here on are new */
+    uint32_t queue_size;
+    uint64_t queue_timeout_us;
 };
 
 struct routing_change {
@@ -114,6 +116,8 @@ int routing_change_prepare(struct routing *routing, const struct routing_group_s
         struct group_change *one = &change->groups[change->len++];
         one->name = groups[i].name;
         one->balance = groups[i].balance;
+        one->queue_size = groups[i].queue_size;
+        one->queue_timeout_us = groups[i].queue_timeout_us;
         one->group = routing_find_group(routing, groups[i].name);
         rc = routing_check_group(&groups[i], err);
         if (rc == 0 && one->group != ROUTING_NONE) {
@@ -172,6 +176,7 @@ static void apply_old(struct routing *routing, struct group_change *change, stru
     group->backends = change->backends;
     group->backends_len = change->backends_len;
     group->balance = change->balance;
+    routing_set_queue(routing, change->group, change->queue_size, change->queue_timeout_us);
     for (uint32_t i = 0; i < change->fresh_from; i++) {
         group->backends[i]->limit = change->terms[i].limit;
     }

@@ -81,9 +81,12 @@ int model_group_fill(struct model_group *group, uint32_t index, const struct rou
     group->board = board_create(board_room(spec), workers);
     group->cursors = aligned_alloc(CACHE_LINE, VIEW_KINDS * sizeof(*group->cursors));
     group->backends = calloc(spec->backends_len + 1, sizeof(struct backend *));
-    if (group->board == NULL || group->cursors == NULL || group->backends == NULL) {
+    group->queue = queue_create(workers);
+    if (group->board == NULL || group->cursors == NULL || group->backends == NULL || group->queue == NULL) {
         return ERR_NOMEM;
     }
+    atomic_init(&group->queue->size, spec->queue_size);
+    atomic_init(&group->queue->timeout_us, spec->queue_timeout_us);
     for (unsigned kind = 0; kind < VIEW_KINDS; kind++) {
         atomic_init(&group->cursors[kind].next, 0);
     }
@@ -106,6 +109,7 @@ void model_group_clear(struct model_group *group)
     }
     free((void *)group->backends);
     free(group->cursors);
+    queue_destroy(group->queue);
     board_put(group->board);
 }
 

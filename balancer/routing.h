@@ -18,6 +18,7 @@
 #include "core/addr.h"
 #include "core/config.h"
 #include "core/err.h"
+#include "core/list.h"
 #include "core/random.h"
 #include "core/stats.h"
 
@@ -54,6 +55,8 @@ struct routing_backend_spec {
 struct routing_group_spec {
     const char *name;
     enum config_balance balance;
+    uint32_t queue_size;       /* connections that may wait while all of its backends are full */
+    uint64_t queue_timeout_us; /* and how long */
     const struct routing_backend_spec *backends;
     size_t backends_len;
     size_t room; /* backends that may come to it, beyond the usual spare */
@@ -128,6 +131,17 @@ void routing_set_agent_limit(struct routing *routing, struct backend *backend, u
  * a change takes it away. False at the beginning. */
 void routing_set_leaving(struct routing *routing, struct backend *backend, bool leaving);
 
+/* How many connections may wait for a backend with room, and how long. At once. */
+void routing_set_queue(struct routing *routing, uint32_t group, uint32_t size, uint64_t timeout_us);
+
+struct routing_queue_reading {
+    uint32_t waiting; /* now */
+    uint32_t size;
+    uint64_t timeout_us;
+    struct histogram_reading waited_us; /* of those that were served after all */
+};
+void routing_queue_read(const struct routing *routing, size_t group, struct routing_queue_reading *out);
+
 /* Builds the view and puts it in force for the next pick on any worker. ERR_NOMEM: the old view stays, call
  * again. */
 MUST_CHECK int routing_publish(struct routing *routing, struct err_text *err);
@@ -180,9 +194,10 @@ const struct routing_view *routing_view(const struct routing *routing);
  * passed to each pick of the same connection: it remembers the group decided on and the backends that failed.
  */
 struct routing_attempts {
-    uint32_t group; /* decided by the first pick; set by routing_pick */
-    uint32_t full;  /* after ERR_LIMIT: the group that has no room */
-    uint8_t count;  /* picks made */
+    uint32_t group;    /* decided by the first pick; set by routing_pick */
+    uint32_t full;     /* after ERR_LIMIT: the group that has no room */
+    uint32_t share_bp; /* at which was decided */
+    uint8_t count;     /* picks made */
     bool decided;
     bool fixed; /* set by the caller, with group: it is not the split's to decide, and no other group helps
                    out */
@@ -195,6 +210,7 @@ struct routing_pick_input {
     const char *server_name; /* asked for, in small letters; NULL: none, assign = "sni" goes by the client */
     uint64_t now_us;
     struct random_state *random;
+    bool waited; /* others that wait need not be let ahead; set by routing_wait_turn */
 };
 
 /* A claim on a backend. Plain data; moved with the connection, released exactly once. */
@@ -211,12 +227,13 @@ struct lease {
  * Chooses a backend: the group by the split on the first pick of a connection, then a usable backend of it
  * that was not tried; its backups when none of the others is left (down, or tried by this connection); when
  * none at all is left and fallback is set and a migration runs, one of the other group (lease->spilled). A
- * decision for a group that is neither active nor target any more is made anew. Every call that returns 0
+ * decision for a group that is neither active nor target any more is made anew; one made at another share
+ * follows it the way that it went, without being counted as a new connection. Every call that returns 0
  * counts as an attempt. A backend has never more leases than its limit, over all workers; one that is full is
  * passed over, yet it is usable: while there are such, neither backups nor (unless fallback_when_full is set)
- * the other group step in. Returns 0 with *lease filled; ERR_LIMIT: those left are all full,
- * attempts->full says in which group; ERR_UNAVAILABLE: none is left. Never allocates, locks or loops without
- * bound.
+ * the other group step in. Returns 0 with *lease filled; ERR_LIMIT: those left are all full, or others wait
+ * for them already; attempts->full says in which group; ERR_UNAVAILABLE: none is left. Never allocates, locks
+ * or loops without bound.
  */
 MUST_CHECK int routing_pick(const struct routing_view *view, const struct routing_pick_input *input,
                             struct routing_attempts *attempts, struct lease *lease);
@@ -232,5 +249,43 @@ void lease_turn_begin(struct lease *lease);
 void lease_turn_end(struct lease *lease, uint64_t response_us, uint64_t now_us);
 /* The turn ended without an answer (the connection closed). Called by lease_release when needed. */
 void lease_turn_cancel(struct lease *lease);
+
+/* ---- waiting for a backend with room, on the workers
+ * ------------------------------------------------------------------------------ */
+
+/* One connection that waits. Zeroed by its owner, who sets wake; the rest is the queue's. */
+struct routing_waiter {
+    struct list node;
+    uint64_t arrival; /* its place: over all workers and groups; kept when it waits again */
+    uint64_t since_us;
+    uint32_t group; /* in whose queue it is */
+    bool woken;     /* wake was called, and routing_wait_turn not yet */
+    struct routing_attempts attempts;
+    /* There may be room: routing_wait_turn should be called soon, on the waiter's own worker. Called with the
+     * queue's lock held, by any thread: it passes the word on and calls nothing here. */
+    void (*wake)(struct routing_waiter *waiter);
+};
+
+/*
+ * After ERR_LIMIT from routing_pick: waits in the queue of attempts->full. While somebody waits there, newer
+ * connections wait too. wake may be called before this returns. ERR_LIMIT: the queue has as many as it may.
+ */
+MUST_CHECK int routing_wait(struct routing *routing, struct routing_waiter *waiter,
+                            const struct routing_attempts *attempts, uint64_t now_us);
+/*
+ * Its turn has come: picks anew, as routing_pick. ERR_LIMIT: it goes on waiting, at its place (in the other
+ * group's queue when the share has changed so). Otherwise it has left the queue; while waiter->woken is then
+ * set, wake was called once more and the waiter's memory must stay until the word has arrived.
+ */
+MUST_CHECK int routing_wait_turn(struct routing *routing, struct routing_waiter *waiter,
+                                 const struct routing_pick_input *input, struct routing_attempts *attempts,
+                                 struct lease *lease);
+/* Gives up. waiter->woken as above. */
+void routing_wait_leave(struct routing *routing, struct routing_waiter *waiter);
+/* When it has waited long enough, by what is set now. */
+uint64_t routing_wait_due_us(const struct routing *routing, const struct routing_waiter *waiter);
+/* To be called after each lease_release, with the group that the lease was of: wakes who waits for it. One
+ * load when nobody does. */
+void routing_wake(const struct routing *routing, uint32_t group);
 
 #endif

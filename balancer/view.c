@@ -120,6 +120,7 @@ static int build_group(const struct routing *routing, struct model_group *group)
         return ERR_NOMEM;
     }
     built->count = 1;
+    built->queue = group->queue;
     for (unsigned kind = 0; kind < VIEW_KINDS; kind++) {
         if (build_pool(routing, group, (enum view_kind)kind, &built->pools[kind]) != 0) {
             view_group_put(built);
@@ -143,6 +144,7 @@ static int build_split(struct routing *routing)
         return ERR_NOMEM;
     }
     atomic_init(&split->tickets, 0);
+    atomic_init(&split->followers, 0);
     split->share_bp = routing->share_bp;
     split->active = routing->active;
     split->target = routing->target;
@@ -190,12 +192,14 @@ int routing_publish(struct routing *routing, struct err_text *err)
                            routing->service);
         }
     }
+    const struct view_split *split = routing->split;
     struct routing_view *view = build_split(routing) == 0 ? build_view(routing) : NULL;
     if (view == NULL) {
         return err_set(err, ERR_NOMEM, "%s: out of memory, the routing stays as it was", routing->service);
     }
-    struct routing_view *old = atomic_exchange_explicit(&routing->view, view, memory_order_acq_rel);
+    struct routing_view *old = atomic_exchange(&routing->view, view);
     routing->changed = false;
+    queue_published(view, split != routing->split);
     if (old != NULL && routing->retire != NULL) {
         routing->retire(routing->retire_context, old, view_destroy);
     } else if (old != NULL) {
@@ -206,5 +210,5 @@ int routing_publish(struct routing *routing, struct err_text *err)
 
 const struct routing_view *routing_view(const struct routing *routing)
 {
-    return atomic_load_explicit(&routing->view, memory_order_acquire);
+    return atomic_load(&routing->view);
 }

@@ -10,13 +10,15 @@
 #ifndef BALANCER_VIEW_INTERNAL_H
 #define BALANCER_VIEW_INTERNAL_H
 
+#include "balancer/queue_internal.h"
 #include "balancer/strategy_internal.h"
 
 /* The regular backends and the backups. */
 enum view_kind { VIEW_REGULAR, VIEW_BACKUP, VIEW_KINDS };
 
 struct view_group {
-    uint32_t count; /* owners; control thread */
+    uint32_t count;      /* owners; control thread */
+    struct queue *queue; /* borrowed: the model group's */
     struct strategy_pool pools[VIEW_KINDS];
 };
 
@@ -24,6 +26,7 @@ struct view_group {
  */
 struct view_split {
     _Atomic uint64_t tickets __attribute__((aligned(64)));
+    _Atomic uint64_t followers; /* earlier decisions that were brought in line with this share */
     uint32_t share_bp __attribute__((aligned(64)));
     uint32_t phase_bp;
     uint32_t active, target;
@@ -49,6 +52,7 @@ struct model_group {
     uint64_t weight_created;         /* sum of weights at the beginning */
     struct strategy_cursor *cursors; /* VIEW_KINDS of them */
     struct view_group *built;
+    struct queue *queue; /* owned */
 };
 
 struct routing {
@@ -63,6 +67,7 @@ struct routing {
     uint32_t active, target, share_bp;
     bool changed; /* the model differs from the view in force */
     struct view_split *split;
+    _Atomic uint64_t arrivals; /* connections that had to wait */
     _Atomic(struct routing_view *) view;
     uint32_t groups_len, groups_room;
     struct model_group groups[];
@@ -82,6 +87,9 @@ void model_group_clear(struct model_group *group);
 MUST_CHECK int routing_check_group(const struct routing_group_spec *group, struct err_text *err);
 /* The group must be built anew. */
 void routing_touch_group(struct routing *routing, uint32_t group);
+
+/* Any worker: the group that may help out, or ROUTING_NONE. */
+uint32_t view_other_group(const struct routing_view *view, uint32_t group);
 
 /* Control thread. */
 void view_group_put(struct view_group *group);

@@ -164,6 +164,10 @@ struct config_group {
     size_t send_proxy_tlvs_len;
     char *source;             /* "client" or an IP address; NULL: the system chooses */
     uint32_t max_connections; /* of each of its backends; 0: no limit */
+    struct {
+        uint32_t size; /* connections that wait at a time */
+        uint64_t timeout_us;
+    } queue; /* while all of its backends are full */
     struct config_health health;
     struct config_backend *backends;
     size_t backends_len;

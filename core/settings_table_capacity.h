@@ -11,3 +11,20 @@
  .text =
      "Connections that each of its backends may have at a time, exact over all workers. A backend that is "
      "full is passed over. 0: no limit."},
+    {.path = "services.groups.queue",
+     .type = SETTINGS_SECTION,
+     .text = "Connections that find every backend of the group full wait, in order of arrival over all "
+             "workers, until "
+             "one has room. Has an effect only with `max_connections`, or an agent's `maxconn`."},
+    {.path = "services.groups.queue.size",
+     .type = SETTINGS_COUNT,
+     AT(struct config_group, queue.size),
+     RANGE(0, 10000000),
+     .fallback = "1000",
+     .text = "So many may wait; the next one is refused, with the reason `queue-full`. 0: nobody waits."},
+    {.path = "services.groups.queue.timeout",
+     .type = SETTINGS_DURATION,
+     AT(struct config_group, queue.timeout_us),
+     RANGE(50 * MILLISECOND, DAY),
+     .fallback = "5s",
+     .text = "And so long; then one is refused, with the reason `queue-timeout`."},

@@ -68,6 +68,7 @@ enum stats_error {
     X(retries, "connect attempts after a failed one")                                                        \
     X(spilled, "connections served by the other group because their own could not")                          \
     X(spliced_bytes, "bytes moved through pipes without copying")                                            \
+    X(queued, "connections that had to wait for a backend with room")                                        \
     X(untracked, "connections of clients that the table of limits had no room for")                          \
     X(tls_handshakes, "TLS handshakes with clients that succeeded")                                          \
     X(tls_resumed, "of them, those that took up an earlier session")                                         \

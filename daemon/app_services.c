@@ -31,6 +31,8 @@ static int create_routing(struct app *app, struct app_service *service, struct e
     for (size_t g = 0; g < config->groups_len; g++) {
         groups[g] = (struct routing_group_spec){.name = config->groups[g].name,
                                                 .balance = config->groups[g].balance,
+                                                .queue_size = config->groups[g].queue.size,
+                                                .queue_timeout_us = config->groups[g].queue.timeout_us,
                                                 .backends = service->targets->groups[g].backends,
                                                 .backends_len = service->targets->groups[g].backends_len,
                                                 .room = service->targets->groups[g].room};

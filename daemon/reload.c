@@ -158,6 +158,8 @@ static int prepare_groups(struct reload *reload, struct change *change, size_t i
         const struct targets_group *targets = &reload->targets->services[index].groups[g];
         groups[g] = (struct routing_group_spec){.name = config->groups[g].name,
                                                 .balance = config->groups[g].balance,
+                                                .queue_size = config->groups[g].queue.size,
+                                                .queue_timeout_us = config->groups[g].queue.timeout_us,
                                                 .backends = targets->backends,
                                                 .backends_len = targets->backends_len};
     }

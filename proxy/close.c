@@ -34,8 +34,7 @@ void close_finish(struct conn *conn, enum stats_close reason, int outcome, uint6
     stream_close(&conn->stream[CONN_BACKEND], false);
     conn_log(conn, reason, now_us);
     if (conn->lease.backend != NULL) {
-        lease_release(&conn->lease, outcome, now_us);
-        conn->lease.backend = NULL;
+        connect_give_back(conn, outcome, now_us);
     }
     connect_drop(conn);
     deadline_cancel(&conn->look);

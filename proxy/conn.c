@@ -180,6 +180,8 @@ static void on_event(struct conn *conn, enum conn_side side, short what)
         arrival_go_on(conn, now_us);
     } else if (conn->state == CONN_CLIENT_TLS) {
         handshake_go_on(conn, now_us);
+    } else if (conn->state == CONN_QUEUED) {
+        queue_on_client(conn, what, now_us);
     } else if (conn->state != CONN_PICK && conn->state != CONN_CONNECTING) {
         conn_run(conn, now_us); /* before that, a client waits in the kernel for its backend */
     }
@@ -207,6 +209,9 @@ uint64_t conn_on_deadline(struct deadline *deadline, uint64_t now_us, void *cont
     if (state == CONN_CONNECTING) {
         connect_on_timeout(conn, now_us);
         return 0;
+    }
+    if (state == CONN_QUEUED) {
+        return queue_on_deadline(conn, now_us);
     }
     if (state == CONN_PROXY_HEADER || state == CONN_CLIENT_HELLO) {
         arrival_on_timeout(conn, now_us);

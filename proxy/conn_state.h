@@ -2,8 +2,10 @@
  * The life of a connection as one table: states, allowed successors, the deadline of each state. Pure; any
  * thread.
  *
- *     ACCEPTED → [PROXY_HEADER] → [CLIENT_HELLO] → [CLIENT_TLS] → PICK ⇄ CONNECTING → RELAY → HALF_CLOSED →
- * CLOSED └───────┴→ FLUSHING → CLOSED
+ *     ACCEPTED → [PROXY_HEADER] → [CLIENT_HELLO] → [CLIENT_TLS] → PICK
+ *     PICK ⇄ CONNECTING → RELAY → HALF_CLOSED → CLOSED
+ *      ⇅                    └───────┴→ FLUSHING → CLOSED
+ *     [QUEUED]
  *
  * Every state may go to CLOSED.
  */
@@ -20,7 +22,8 @@
       PROXY_HEADER)                                                                                          \
     X(CLIENT_HELLO, "client-hello", CONN_BIT(CLIENT_TLS) | CONN_BIT(PICK), CLIENT_HELLO)                     \
     X(CLIENT_TLS, "client-tls", CONN_BIT(PICK), HANDSHAKE)                                                   \
-    X(PICK, "pick", CONN_BIT(CONNECTING) | CONN_BIT(RELAY), NONE)                                            \
+    X(PICK, "pick", CONN_BIT(CONNECTING) | CONN_BIT(RELAY) | CONN_BIT(QUEUED), NONE)                         \
+    X(QUEUED, "queued", CONN_BIT(PICK), QUEUE)                                                               \
     X(CONNECTING, "connecting", CONN_BIT(PICK) | CONN_BIT(RELAY), CONNECT)                                   \
     X(RELAY, "relay", CONN_BIT(HALF_CLOSED) | CONN_BIT(FLUSHING), IDLE)                                      \
     X(HALF_CLOSED, "half-closed", CONN_BIT(FLUSHING), HALF_CLOSE)                                            \
@@ -40,6 +43,7 @@ enum conn_deadline {
     CONN_DEADLINE_PROXY_HEADER,
     CONN_DEADLINE_CLIENT_HELLO,
     CONN_DEADLINE_HANDSHAKE, /* with the client */
+    CONN_DEADLINE_QUEUE,     /* only how often is looked; how long it may wait its group says */
     CONN_DEADLINE_CONNECT,
     CONN_DEADLINE_IDLE,
     CONN_DEADLINE_HALF_CLOSE,

@@ -14,10 +14,19 @@
 
 enum connect_result { CONNECT_DONE, CONNECT_PENDING, CONNECT_FAILED, CONNECT_NO_DESCRIPTOR };
 
+void connect_give_back(struct conn *conn, int outcome, uint64_t now_us)
+{
+    uint32_t group = conn->lease.group;
+    lease_release(&conn->lease, outcome, now_us);
+    conn->lease.backend = NULL;
+    routing_wake(conn->home->service->routing, group);
+}
+
 void connect_drop(struct conn *conn)
 {
     if (conn->attempt != NULL) {
         outward_forget(conn->attempt);
+        queue_end(conn->attempt, conn->home->service->routing);
     }
     free(conn->attempt);
     conn->attempt = NULL;
@@ -104,8 +113,9 @@ static void connect_done(struct conn *conn, uint64_t now_us)
     conn_run(conn, now_us);
 }
 
-static enum stats_close reason_of(int outcome)
+enum stats_close connect_reason(const struct conn *conn)
 {
+    int outcome = conn->attempt->outcome;
     if (outcome < 0) {
         return STATS_CLOSE_NO_BACKEND;
     }
@@ -117,15 +127,14 @@ static void attempt_failed(struct conn *conn, enum stats_error error, uint64_t n
 {
     conn->attempt->outcome = (int)error;
     stream_close(&conn->stream[CONN_BACKEND], false);
-    lease_release(&conn->lease, (int)error, now_us);
-    conn->lease.backend = NULL;
+    connect_give_back(conn, (int)error, now_us);
 }
 
-/* False when no further attempt is to be made; the connection is then closed. */
-static bool pick(struct conn *conn, uint64_t now_us)
+int connect_pick(struct conn *conn, bool waits, uint64_t now_us)
 {
     struct service_worker *home = conn->home;
     struct conn_attempt *attempt = conn->attempt;
+    struct routing *routing = home->service->routing;
     const struct routing_pick_input input = {
         .worker = worker_index(home->shared->worker),
         .client = conn->client,
@@ -134,43 +143,68 @@ static bool pick(struct conn *conn, uint64_t now_us)
         .random = worker_random(home->shared->worker)};
     bool again = attempt->outcome >= 0;
     int rc = ERR_UNAVAILABLE;
-    if (!again || attempt->retries_left > 0) {
-        rc = routing_pick(routing_view(home->service->routing), &input, &attempt->attempts, &conn->lease);
+    if (waits) {
+        rc = queue_turn(attempt, routing, &input, &conn->lease);
+    } else if (!again || attempt->retries_left > 0) {
+        rc = routing_pick(routing_view(routing), &input, &attempt->attempts, &conn->lease);
     }
     if (rc != 0) {
         conn->lease.backend = NULL;
-        close_now(conn, rc == ERR_LIMIT ? STATS_CLOSE_QUEUE_FULL : reason_of(attempt->outcome), now_us);
-        return false;
+        return rc;
     }
     if (again) {
         attempt->retries_left--;
         stats_add(&home->stats.retries, 1);
     }
-    return true;
+    return 0;
+}
+
+/* True when nothing is left to be done here: it is on its way, established or closed. */
+static bool try_leased(struct conn *conn, uint64_t now_us)
+{
+    conn->attempt->began_us = now_us;
+    switch (connect_begin(conn)) {
+    case CONNECT_DONE:
+        if (outward_introduce(conn)) {
+            connect_done(conn, now_us);
+            return true;
+        }
+        break;
+    case CONNECT_PENDING:
+        conn_enter(conn, CONN_CONNECTING, now_us);
+        return true;
+    case CONNECT_NO_DESCRIPTOR:
+        listener_pause_all(conn->home, now_us);
+        close_now(conn, STATS_CLOSE_INTERNAL, now_us);
+        return true;
+    case CONNECT_FAILED:
+        break;
+    }
+    attempt_failed(conn, STATS_ERROR_CONNECT, now_us);
+    return false;
+}
+
+void connect_leased(struct conn *conn, uint64_t now_us)
+{
+    if (!try_leased(conn, now_us)) {
+        connect_next(conn, now_us);
+    }
 }
 
 void connect_next(struct conn *conn, uint64_t now_us)
 {
-    while (pick(conn, now_us)) {
-        conn->attempt->began_us = now_us;
-        switch (connect_begin(conn)) {
-        case CONNECT_DONE:
-            if (outward_introduce(conn)) {
-                connect_done(conn, now_us);
-                return;
-            }
-            attempt_failed(conn, STATS_ERROR_CONNECT, now_us);
-            break;
-        case CONNECT_PENDING:
-            conn_enter(conn, CONN_CONNECTING, now_us);
+    for (;;) {
+        int rc = connect_pick(conn, false, now_us);
+        if (rc == ERR_LIMIT) {
+            queue_begin(conn, now_us);
             return;
-        case CONNECT_NO_DESCRIPTOR:
-            listener_pause_all(conn->home, now_us);
-            close_now(conn, STATS_CLOSE_INTERNAL, now_us);
+        }
+        if (rc != 0) {
+            close_now(conn, connect_reason(conn), now_us);
             return;
-        case CONNECT_FAILED:
-            attempt_failed(conn, STATS_ERROR_CONNECT, now_us);
-            break;
+        }
+        if (try_leased(conn, now_us)) {
+            return;
         }
     }
 }

@@ -101,7 +101,7 @@ struct proxy_connection {
     uint64_t bytes_in, bytes_out;  /* delivered: from the client, from the backend */
     const struct backend *backend; /* only compared, never followed: it may be gone. NULL: none chosen yet */
     const char *state;             /* static storage: "relay" */
-    uint32_t group;                /* ROUTING_NONE: no backend chosen yet */
+    uint32_t group; /* ROUTING_NONE: no backend chosen yet; of one that waits: for which it waits */
     struct addr_ip client;
 };
 

@@ -56,6 +56,7 @@ struct conn_attempt {
     struct routing_attempts attempts;
     uint64_t began_us; /* the present attempt */
     uint32_t retries_left;
+    struct conn_wait *wait;     /* owned; NULL: it never waited for a backend with room */
     struct conn_origin *origin; /* owned; what a received PROXY header told. NULL: nothing to be passed on */
     int outcome;                /* enum stats_error of the last attempt, -1: none failed */
 };
@@ -199,6 +200,7 @@ struct proxy {
 /* Closes all that a service has on this worker, on its thread. Idempotent. */
 void service_worker_end(struct service_worker *home);
 
+#define CONN_QUEUE_LOOK_US (50 * CLOCK_US_PER_MS)
 #define CONN_LOOK_US (50 * CLOCK_US_PER_MS)
 #define CONN_FLUSH_POLL_US (10 * CLOCK_US_PER_MS)
 #define BANDWIDTH_AGAIN_US (20 * CLOCK_US_PER_MS)
@@ -300,10 +302,34 @@ void conn_log(const struct conn *conn, enum stats_close reason, uint64_t now_us)
 /* Picks a backend and connects, again until one is on its way, established or none is left (then the
  * connection is closed). */
 void connect_next(struct conn *conn, uint64_t now_us);
-/* Takes the backend's socket out of the connection while it goes on to the next one, or for good. */
+/* Gives the lease back; somebody may wait for the room. */
+void connect_give_back(struct conn *conn, int outcome, uint64_t now_us);
+/* Frees what only connecting needed. */
 void connect_drop(struct conn *conn);
 void connect_on_event(struct conn *conn, short what, uint64_t now_us);
 void connect_on_timeout(struct conn *conn, uint64_t now_us);
+
+/* One pick, when there may be one: 0; ERR_LIMIT: every backend left is full; ERR_UNAVAILABLE. waits: it is
+ * in the queue and its turn has come. */
+MUST_CHECK int connect_pick(struct conn *conn, bool waits, uint64_t now_us);
+/* With a lease that was picked: connects, and goes on as connect_next does. */
+void connect_leased(struct conn *conn, uint64_t now_us);
+/* Why a connection ends for which no backend is left. */
+enum stats_close connect_reason(const struct conn *conn);
+
+/* ---- queue.c: waiting for a backend with room */
+
+/* Waits, or closes when it may not. In PICK, after a pick that found all full. */
+void queue_begin(struct conn *conn, uint64_t now_us);
+/* As routing_wait_turn. */
+MUST_CHECK int queue_turn(struct conn_attempt *attempt, struct routing *routing,
+                          const struct routing_pick_input *input, struct lease *lease);
+/* QUEUED: the client's socket has news. */
+void queue_on_client(struct conn *conn, short what, uint64_t now_us);
+/* QUEUED: 0 when the time was over and it is closed, else when to look again. */
+uint64_t queue_on_deadline(struct conn *conn, uint64_t now_us);
+/* The connection ends, or needs no queue any more: leaves it and gives back its memory. */
+void queue_end(struct conn_attempt *attempt, struct routing *routing);
 
 /* ---- relay.c */
 

@@ -179,6 +179,7 @@ static struct proxy_service *service_alloc(struct proxy *proxy, const struct pro
     service->length_us[CONN_DEADLINE_HANDSHAKE] = CLOCK_NEVER;
     service->length_us[CONN_DEADLINE_CLIENT_HELLO] = CLOCK_NEVER;
     service->length_us[CONN_DEADLINE_FIRST_BYTE] = CLOCK_NEVER;
+    service->length_us[CONN_DEADLINE_QUEUE] = CONN_QUEUE_LOOK_US;
     service->length_us[CONN_DEADLINE_CONNECT] = t->connect_us;
     service->length_us[CONN_DEADLINE_IDLE] = t->idle_us;
     /* Half closed is bounded by the idle timeout too. */

@@ -64,6 +64,12 @@ void visit_skip(struct service_worker *home, const struct conn *conn)
     }
 }
 
+/* In whose queue it is. */
+static uint32_t group_awaited(const struct conn *conn)
+{
+    return conn->state == CONN_QUEUED ? conn->attempt->attempts.full : ROUTING_NONE;
+}
+
 static void take_row(struct visit_part *part, const struct conn *conn, uint64_t now_us)
 {
     bool leased = conn->lease.backend != NULL;
@@ -73,7 +79,7 @@ static void take_row(struct visit_part *part, const struct conn *conn, uint64_t 
         .idle_us = now_us > conn->moved_us ? now_us - conn->moved_us : 0,
         .bytes_in = conn->delivered_bytes[CONN_CLIENT],
         .bytes_out = conn->delivered_bytes[CONN_BACKEND],
-        .group = leased ? conn->lease.group : ROUTING_NONE,
+        .group = leased ? conn->lease.group : group_awaited(conn),
         .backend = conn->lease.backend,
         .client = conn->client,
         .state = conn_state_name((enum conn_state)conn->state),

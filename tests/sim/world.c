@@ -173,7 +173,8 @@ static void serve_one(struct world *w, uint32_t group, struct world_traffic *tra
 {
     struct random_state random;
     struct routing_pick_input input = {.now_us = w->now_us, .random = &random};
-    struct routing_attempts attempts = {.group = group, .decided = true};
+    struct routing_attempts attempts = {
+        .group = group, .share_bp = routing_share_bp(w->routing), .decided = true};
     struct lease lease;
 
     random_seed(&random, w->now_us);
@@ -239,7 +240,8 @@ void world_open(struct world *w, uint32_t group, size_t n)
 
     random_seed(&random, w->now_us);
     for (; n > 0; n--) {
-        struct routing_attempts attempts = {.group = group, .decided = true};
+        struct routing_attempts attempts = {
+            .group = group, .share_bp = routing_share_bp(w->routing), .decided = true};
 
         must(w->leases_len[group] < WORLD_LEASES_MAX, "open more connections");
         must(routing_pick(routing_view(w->routing), &input, &attempts,

@@ -292,7 +292,7 @@ static void four_workers_never_exceed_a_limit(void **state)
             full += racers[t].full;
         }
         assert_false(atomic_load(&broken));
-        assert_true(full > 0); /* 64 leases wanted, 15 to be had */
+        assert_true(full > 0);
         assert_int_equal(routing_open(r, 0), 0);
         routing_destroy(r);
     }

@@ -41,6 +41,9 @@ static const struct edge edges[] = {
     {CONN_CLIENT_HELLO, CONN_CLIENT_TLS},
     {CONN_CLIENT_HELLO, CONN_PICK},
     {CONN_CLIENT_HELLO, CONN_CLOSED},
+    {CONN_PICK, CONN_QUEUED},
+    {CONN_QUEUED, CONN_PICK},
+    {CONN_QUEUED, CONN_CLOSED},
 };
 
 static void test_every_edge(void **state)
@@ -64,6 +67,7 @@ static void test_deadlines(void **state)
     assert_int_equal(conn_state_deadline(CONN_CLIENT_TLS), CONN_DEADLINE_HANDSHAKE);
     assert_int_equal(conn_state_deadline(CONN_CLIENT_HELLO), CONN_DEADLINE_CLIENT_HELLO);
     assert_int_equal(conn_state_deadline(CONN_PICK), CONN_DEADLINE_NONE);
+    assert_int_equal(conn_state_deadline(CONN_QUEUED), CONN_DEADLINE_QUEUE);
     assert_int_equal(conn_state_deadline(CONN_CONNECTING), CONN_DEADLINE_CONNECT);
     assert_int_equal(conn_state_deadline(CONN_RELAY), CONN_DEADLINE_IDLE);
     assert_int_equal(conn_state_deadline(CONN_HALF_CLOSED), CONN_DEADLINE_HALF_CLOSE);
