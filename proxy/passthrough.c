@@ -35,7 +35,10 @@ struct passthrough {
 static int fill(struct passthrough *routes, const struct config_service *config, struct err_text *err)
 {
     const char **texts = calloc(config->sni.routes_len + 1, sizeof(char *));
-    int rc = texts != NULL ? 0 : err_set(err, ERR_NOMEM, "out of memory for routes");
+    if (texts == NULL) {
+        return err_set(err, ERR_NOMEM, "out of memory for routes");
+    }
+    int rc = 0;
     for (size_t i = 0; rc == 0 && i < config->sni.routes_len; i++) {
         const struct config_sni_route *from = &config->sni.routes[i];
         struct passthrough_route *route = &routes->list[routes->len++];

@@ -38,7 +38,7 @@ static const char *found(const struct tls_names *names, const char *host)
     size_t first = 0;
     size_t n = tls_names_find(names, host, &first);
     text[0] = '\0';
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && names->list != NULL; i++) {
         (void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%u", i > 0 ? " " : "",
                        names->list[first + i].value);
     }
