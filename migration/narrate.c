@@ -313,6 +313,16 @@ static void narrate_left(const struct migration *m, uint32_t group, uint64_t now
     }
 }
 
+/* Why it goes, or went, back: the reason given, or at least by whom. */
+static void narrate_cause(const struct migration *m, char *out, size_t out_size)
+{
+    if (m->why[0] != '\0') {
+        snprintf(out, out_size, "%s", m->why);
+    } else {
+        snprintf(out, out_size, "aborted by %s", m->actor);
+    }
+}
+
 void narrate_reason(const struct migration *m, uint64_t now_us, char *out, size_t out_size)
 {
     const struct machine *s = &m->machine;
@@ -337,12 +347,15 @@ void narrate_reason(const struct migration *m, uint64_t now_us, char *out, size_
 
         narrate_left(m, s->target, now_us, out, out_size);
         len = strlen(out);
-        if (m->why[0] != '\0' && len < out_size) {
-            snprintf(out + len, out_size - len, "; %s", m->why);
+        if (len + 2 < out_size) {
+            snprintf(out + len, out_size - len, "; ");
+            narrate_cause(m, out + len + 2, out_size - len - 2);
         }
     } else if (s->phase == MIGRATION_AWAITING_COMMIT) {
         snprintf(out, out_size, "%s is drained: `commit %s` completes, `abort %s` goes back",
                  migration_group_name(m, s->active), service, service);
+    } else if (s->phase == MIGRATION_ROLLED_BACK) {
+        narrate_cause(m, out, out_size);
     } else if (s->phase != MIGRATION_IDLE && s->phase != MIGRATION_RAMPING) {
         snprintf(out, out_size, "%s", m->why);
     }

@@ -183,6 +183,12 @@ int machine_refuse(const struct machine *machine, const struct machine_rules *ru
     case MIGRATION_AWAITING_COMMIT:
         return refuse_when_full(machine, input, names, err);
     case MIGRATION_ROLLING_BACK:
+        if (machine->share_bp > 0) {
+            return REFUSE(
+                "%s is still rolling back, at %s: `abort %s` takes the rest at once, `wait %s` waits "
+                "for its end",
+                names->service, share, names->service, names->service);
+        }
         return REFUSE(
             "%s is still rolling back, connections are left on %s: `wait %s`, or `kill %s/%s` closes them",
             names->service, names->target, names->service, names->service, names->target);
