@@ -7,6 +7,7 @@
 
 #include "core/clock.h"
 #include "core/failpoint.h"
+#include "core/log.h"
 #include "migration/journal_internal.h"
 
 #include <errno.h>
@@ -67,6 +68,19 @@ static int sync_file(int fd)
         return ERR_SYSTEM;
     }
     return 0;
+}
+
+static void close_both(int dir, int lock)
+{
+    int saved = errno;
+
+    if (lock >= 0) {
+        close(lock);
+    }
+    if (dir >= 0) {
+        close(dir);
+    }
+    errno = saved;
 }
 
 static int open_dir(const char *dir, struct journal *journal, struct err_text *err)
@@ -235,6 +249,60 @@ static int compact(struct journal *journal)
     return fsync(journal->dir) == 0 ? 0 : ERR_SYSTEM;
 }
 
+/* Whether the file that we write is the one that a restart would read, with all that we wrote. */
+static bool is_in_place(const struct journal *journal)
+{
+    struct stat ours;
+    struct stat found;
+
+    return fstat(journal->fd, &ours) == 0 &&
+           fstatat(journal->dir, "journal", &found, AT_SYMLINK_NOFOLLOW) == 0 &&
+           ours.st_ino == found.st_ino && ours.st_dev == found.st_dev &&
+           (uint64_t)ours.st_size >= journal->good_bytes;
+}
+
+/* The folder itself was removed: makes it, or takes the one that somebody has made in its place. */
+static int renew_dir(struct journal *journal)
+{
+    struct stat st;
+    int dir = journal->dir;
+    int lock = journal->lock;
+    char *path;
+    int rc;
+
+    if (fstat(dir, &st) == 0 && st.st_nlink > 0) {
+        return 0;
+    }
+    path = strndup(journal->path, strlen(journal->path) - strlen("/journal"));
+    if (path == NULL) {
+        return ERR_NOMEM;
+    }
+    journal->dir = journal->lock = -1;
+    rc = open_dir(path, journal, NULL);
+    free(path);
+    close_both(rc == 0 ? dir : journal->dir, rc == 0 ? lock : journal->lock);
+    if (rc != 0) {
+        journal->dir = dir;
+        journal->lock = lock;
+    }
+    return rc;
+}
+
+/* Somebody has removed or cut the file, or put another in its place: what counts is in memory and is written
+ * anew. A record in a file that no restart finds would be none. */
+static int put_in_place(struct journal *journal, struct err_text *err)
+{
+    if (is_in_place(journal)) {
+        return 0;
+    }
+    if (renew_dir(journal) != 0 || compact(journal) != 0) {
+        return err_set_errno(err, "%s was removed or cut, and cannot be written anew", journal->path);
+    }
+    log_line(LOG_LEVEL_WARN, "the journal was removed or cut by somebody: written anew",
+             LOG_TEXT("path", journal->path));
+    return 0;
+}
+
 static void note(struct journal *journal, const char *text)
 {
     size_t len = strlen(journal->notes);
@@ -320,12 +388,7 @@ void journal_close(struct journal *journal)
         (void)fdatasync(journal->fd); /* what was not worth waiting for */
         close(journal->fd);
     }
-    if (journal->lock >= 0) {
-        close(journal->lock);
-    }
-    if (journal->dir >= 0) {
-        close(journal->dir);
-    }
+    close_both(journal->dir, journal->lock);
     free(journal->path);
     free(journal);
 }
@@ -352,8 +415,11 @@ static int stamp(struct journal *journal, const json_t *record, json_t **out)
 int journal_append(struct journal *journal, json_t *record, bool durable, struct err_text *err)
 {
     json_t *stamped = NULL;
-    int rc;
+    int rc = put_in_place(journal, err);
 
+    if (rc != 0) {
+        return rc;
+    }
     if (stamp(journal, record, &stamped) != 0) {
         return err_set(err, ERR_NOMEM, "no memory for a record of the journal");
     }
@@ -382,7 +448,11 @@ int journal_append(struct journal *journal, json_t *record, bool durable, struct
 int journal_check(const struct journal *journal, struct err_text *err)
 {
     struct statvfs disk;
+    struct stat dir;
 
+    if (fstat(journal->dir, &dir) == 0 && dir.st_nlink == 0) {
+        return err_set(err, ERR_SYSTEM, "the folder of %s was removed: make it again", journal->path);
+    }
     errno = failpoint("journal-room");
     if (errno != 0 || fstatvfs(journal->fd, &disk) != 0) {
         return err_set_errno(err, "cannot write %s", journal->path);

@@ -26,7 +26,8 @@ void journal_close(struct journal *journal);
 /* What was cut or compacted at open, for the log; empty when nothing. */
 const char *journal_open_notes(const struct journal *journal);
 
-/* Appends {…record, "t": wall_us, "n": sequence} and waits for the disk when durable. record is borrowed.
+/* Appends {…record, "t": wall_us, "n": sequence} and waits for the disk when durable. record is borrowed. The
+ * whole file is written anew first where somebody has removed or cut it meanwhile.
  * ERR_SYSTEM: not written; the journal stays usable and a later append may succeed (the file is first cut
  * back to its last good line). */
 MUST_CHECK int journal_append(struct journal *journal, json_t *record, bool durable, struct err_text *err);

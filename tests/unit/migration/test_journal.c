@@ -47,16 +47,22 @@ static int make_place(void **state)
     return failpoint_set(NULL, NULL);
 }
 
-static int remove_place(void **state)
+static void remove_files(const struct place *place)
 {
-    struct place *place = *state;
-    char path[128];
     static const char *const names[] = {"journal", "journal.lock", "journal.new"};
+    char path[128];
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         snprintf(path, sizeof(path), "%s/%s", place->dir, names[i]);
         unlink(path);
     }
+}
+
+static int remove_place(void **state)
+{
+    struct place *place = *state;
+
+    remove_files(place);
     rmdir(place->dir);
     if (rmdir(place->root) != 0) {
         return -1; /* something was left behind */
@@ -163,6 +169,48 @@ static void records_come_back(void **state)
     assert_int_equal(tally_of(journal, NULL).count, 5);
     assert_int_equal(tally_of(journal, "api").last, 4);
     assert_int_equal(tally_of(journal, "none").count, 0);
+    journal_close(journal);
+}
+
+static void expect_after_reopening(struct journal **journal, const struct place *place, int count)
+{
+    journal_close(*journal);
+    *journal = open_good(place);
+    assert_int_equal(tally_of(*journal, "web").count, count);
+}
+
+/* A file that was removed, cut, or put another in its place, is written anew with all that counts; a folder
+ * that was removed is made again, and where that cannot be the append fails. */
+static void removed_from_its_place_it_is_written_anew(void **state)
+{
+    struct place *place = *state;
+    struct journal *journal = open_good(place);
+
+    assert_int_equal(append(journal, "web", "state", 1), 0);
+    assert_int_equal(unlink(place->file), 0);
+    assert_int_equal(append(journal, "web", "state", 2), 0);
+    write_all_of(place, "", 0); /* the same file, cut */
+    assert_int_equal(append(journal, "web", "state", 3), 0);
+    assert_int_equal(unlink(place->file), 0);
+    write_all_of(place, "another", 7);
+    assert_int_equal(append(journal, "web", "state", 4), 0);
+    expect_after_reopening(&journal, place, 4);
+
+    remove_files(place);
+    assert_int_equal(rmdir(place->dir), 0);
+    assert_int_equal(append(journal, "web", "state", 5), 0);
+    expect_after_reopening(&journal, place, 5);
+
+    remove_files(place);
+    assert_int_equal(rmdir(place->dir), 0);
+    assert_int_equal(symlink("nowhere/below", place->dir), 0);
+    assert_int_equal(append(journal, "web", "state", 6), ERR_SYSTEM);
+    assert_int_equal(append(journal, "web", "state", 6), ERR_SYSTEM);
+    assert_int_equal(journal_check(journal, NULL), ERR_SYSTEM);
+    assert_int_equal(unlink(place->dir), 0);
+    assert_int_equal(append(journal, "web", "state", 6), 0);
+    assert_int_equal(journal_check(journal, NULL), 0);
+    expect_after_reopening(&journal, place, 6);
     journal_close(journal);
 }
 
@@ -480,6 +528,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_A_PLACE(records_come_back),
+        IN_A_PLACE(removed_from_its_place_it_is_written_anew),
         IN_A_PLACE(two_daemons_do_not_share_one),
         IN_A_PLACE(a_missing_parent_is_said),
         IN_A_PLACE(cut_at_every_byte),
