@@ -154,12 +154,13 @@ static void sleep_for_events(struct worker *worker)
     }
 }
 
-static void turn(struct worker *worker)
+/* may_sleep: until something happens. */
+static void turn(struct worker *worker, bool may_sleep)
 {
     worker->continued_now = worker->continued;
     worker->continued = (struct worker_queue){0};
     worker->activity = 0;
-    if (worker->continued_now.head) {
+    if (worker->continued_now.head || !may_sleep) {
         poll_once(worker);
     } else if (spin_should_look(&worker->spin)) {
         look(worker);
@@ -171,11 +172,17 @@ static void turn(struct worker *worker)
     stats_add(&worker->load.turns, 1);
 }
 
+bool worker_turn(struct worker *worker)
+{
+    turn(worker, false);
+    return worker->activity > 0 || has_work(worker);
+}
+
 void *worker_run(void *context)
 {
     struct worker *worker = context;
     while (!worker->stopping) {
-        turn(worker);
+        turn(worker, true);
     }
     return NULL;
 }

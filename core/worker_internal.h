@@ -62,6 +62,9 @@ MUST_CHECK int worker_create(unsigned index, uint64_t spin_us, size_t scratch_by
 void worker_destroy(struct worker *worker);
 /* The thread of the worker in context: runs turns until the stop message came. */
 void *worker_run(void *context);
+/* One turn without sleeping, for tests that turn a worker that has no thread. Returns whether there was or is
+ * anything to do. */
+bool worker_turn(struct worker *worker);
 /* Runs what waits for the end of a turn: deferred tasks, then turn_ends. Returns whether there was any. */
 bool worker_end_turn(struct worker *worker);
 /* Runs what waits for the end. After the thread is gone. */

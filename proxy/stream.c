@@ -68,19 +68,6 @@ static bool is_again(int code)
     return code == EAGAIN || code == EINTR;
 }
 
-/* The end was read. When a send took the news of a reset, the kernel reports it here as an end. */
-static ssize_t read_end(struct stream *stream)
-{
-    stream->readable = false;
-    stream->unsure = false;
-    if (stream->reset_taken) {
-        stream->recv_failed = true;
-        return STREAM_FAILED;
-    }
-    stream->ended = true;
-    return STREAM_END;
-}
-
 /* Whether an error tells of the peer or of the way there. Any other is a shortage or a refusal of our own
  * system: the socket lives on, no event will come, and so the connection is given up on this side. */
 static bool is_of_peer(int code)
@@ -158,6 +145,25 @@ static bool met_reset(struct stream *stream)
     return true;
 }
 
+/*
+ * The end was read. When a send took the news of a reset, the kernel reports it here as an end. And where a
+ * reset came behind the end before that was read, its event is over: it was the last, and not one of an end.
+ */
+static ssize_t read_end(struct stream *stream)
+{
+    stream->readable = false;
+    stream->unsure = false;
+    if (stream->reset_taken) {
+        stream->recv_failed = true;
+        return STREAM_FAILED;
+    }
+    stream->ended = true;
+    if (!stream->ending && !stream->send_failed) {
+        (void)met_reset(stream);
+    }
+    return STREAM_END;
+}
+
 void stream_note(struct stream *stream, short what)
 {
     if (stream->ended && !stream->send_failed && (what & EV_READ) && !(what & EV_CLOSED) &&
@@ -173,6 +179,8 @@ void stream_note(struct stream *stream, short what)
     if (what & EV_CLOSED) {
         stream->ending = true;
         stream->readable = true;
+    } else {
+        stream->ending = false; /* after an end every event tells of it, but for that of a reset */
     }
     if (stream->tls != NULL) {
         tls_stream_note(stream, what);

@@ -1,5 +1,6 @@
 """Bytes, ends and aborts are passed on as they came: the faults that other proxies had, from outside."""
 import hashlib
+import signal
 import socket
 import threading
 import time
@@ -244,6 +245,26 @@ def test_what_was_read_before_a_reset_is_delivered(daemon, server):
         assert data.startswith(bytes(received))
         wait_until(shunt.settled, "the connection is closed")
         assert len(received) >= shunt.backend("old")["bytes_out"] > 0
+
+
+def test_an_end_and_a_reset_that_come_together(daemon, server):
+    """Both before the proxy looks: it is told of them by one event, and must not wait for another."""
+    seen = Seen()
+
+    def script(peer):
+        peer.send(peer.receive_line())
+        seen.set(peer.was_reset() or peer.ended())
+
+    shunt = daemon(service([server(script).address], timeouts={"half_close": "10m"}))
+    client = connect(shunt.port())
+    client.send(b"hello\n")
+    assert client.receive(6) == b"hello\n"
+    shunt.popen.send_signal(signal.SIGSTOP)
+    client.shut()
+    client.reset()
+    shunt.popen.send_signal(signal.SIGCONT)
+    seen.get()
+    wait_until(lambda: closed(shunt).get("client-reset") == 1, "the abort is noticed")
 
 
 def test_reset_of_the_client_reaches_the_backend_as_a_reset(daemon, server):

@@ -31,3 +31,8 @@ fuzz_target(prefixes shunt_core)
 fuzz_target(client_hello shunt_core)
 fuzz_target(journal shunt_migration)
 fuzz_target(plans shunt_migration)
+
+# The whole data path in one process; calls that are to fall short go through the target.
+fuzz_target(session shunt_proxy)
+target_sources(fuzz_session PRIVATE fuzz/session_rig.c)
+target_link_options(fuzz_session PRIVATE LINKER:--wrap=recv,--wrap=send,--wrap=splice,--wrap=pipe2)
