@@ -50,6 +50,9 @@ enum config_check_proxy {
 /* What is taken for the state before the first check. AUTO: down for a group that a migration would move
  * traffic to, unknown (which is usable) for any other. */
 enum config_initial { CONFIG_INITIAL_AUTO, CONFIG_INITIAL_UP, CONFIG_INITIAL_DOWN };
+enum config_tls_version { CONFIG_TLS_1_2, CONFIG_TLS_1_3 };
+/* What a client gets that names no host, or one that no certificate is for. */
+enum config_tls_unknown { CONFIG_TLS_UNKNOWN_DEFAULT, CONFIG_TLS_UNKNOWN_REFUSE };
 enum config_redis_role { CONFIG_REDIS_ANY, CONFIG_REDIS_MASTER, CONFIG_REDIS_REPLICA };
 enum config_postgresql_role {
     CONFIG_POSTGRESQL_ANY,
@@ -156,6 +159,11 @@ struct config_health {
     } exec;
 };
 
+struct config_certificate {
+    char *certificate, *key; /* PEM files */
+    unsigned line;
+};
+
 struct config_group {
     char *name;
     enum config_balance balance;
@@ -168,6 +176,16 @@ struct config_group {
         uint32_t size; /* connections that wait at a time */
         uint64_t timeout_us;
     } queue; /* while all of its backends are full */
+    struct {
+        bool present;
+        bool verify;
+        char *ca, *crl;    /* PEM files; NULL: those of the system, none */
+        char *server_name; /* NULL: the host name of each backend's address, else the address itself */
+        struct config_certificate own; /* what is shown to backends that ask; certificate NULL: nothing */
+        char **alpn;
+        size_t alpn_len;
+        enum config_tls_version min_version;
+    } tls;
     struct config_health health;
     struct config_backend *backends;
     size_t backends_len;
@@ -273,15 +291,6 @@ struct config_migration {
     struct config_webhook *webhooks;
     size_t webhooks_len;
     struct config_gate gate;
-};
-
-enum config_tls_version { CONFIG_TLS_1_2, CONFIG_TLS_1_3 };
-/* What a client gets that names no host, or one that no certificate is for. */
-enum config_tls_unknown { CONFIG_TLS_UNKNOWN_DEFAULT, CONFIG_TLS_UNKNOWN_REFUSE };
-
-struct config_certificate {
-    char *certificate, *key; /* PEM files; without key it is in the certificate's file */
-    unsigned line;
 };
 
 /* None: 0, of rates UINT64_MAX. */

@@ -364,6 +364,7 @@ static const struct setting list[] = {
          "or `client`, each client's own (transparent; needs CAP_NET_RAW, and the backends' answers must be "
          "routed through this machine)."},
 #include "core/settings_table_capacity.h"
+#include "core/settings_table_tls_group.h"
 #include "core/settings_table_health.h"
     {.path = "services.groups.backends",
      .type = SETTINGS_LIST,

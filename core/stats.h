@@ -72,6 +72,8 @@ enum stats_error {
     X(untracked, "connections of clients that the table of limits had no room for")                          \
     X(tls_handshakes, "TLS handshakes with clients that succeeded")                                          \
     X(tls_resumed, "of them, those that took up an earlier session")                                         \
+    X(tls_backend_handshakes, "TLS handshakes with backends that succeeded")                                 \
+    X(tls_backend_resumed, "of them, those that took up an earlier session")                                 \
     X(tls_truncated, "TLS streams that ended without saying so (close_notify), passed on as an abort")       \
     X(accept_pauses, "times that accepting paused because descriptors ran out")
 

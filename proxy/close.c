@@ -8,7 +8,6 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "proxy/proxy_internal.h"
-#include "proxy/tls_stream.h"
 
 #include <stdlib.h>
 

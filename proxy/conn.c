@@ -176,6 +176,12 @@ static void on_event(struct conn *conn, enum conn_side side, short what)
         return;
     }
     stream_note(&conn->stream[side], what);
+    if (conn->state == CONN_BACKEND_TLS) {
+        if (side == CONN_BACKEND) {
+            connect_on_tls(conn, now_us);
+        }
+        return;
+    }
     if (conn->state == CONN_PROXY_HEADER || conn->state == CONN_CLIENT_HELLO) {
         arrival_go_on(conn, now_us);
     } else if (conn->state == CONN_CLIENT_TLS) {
@@ -206,7 +212,7 @@ uint64_t conn_on_deadline(struct deadline *deadline, uint64_t now_us, void *cont
     struct conn *conn = list_entry(deadline, struct conn, deadline);
     enum conn_state state = (enum conn_state)conn->state;
     assert(conn->magic == CONN_MAGIC);
-    if (state == CONN_CONNECTING) {
+    if (state == CONN_CONNECTING || state == CONN_BACKEND_TLS) {
         connect_on_timeout(conn, now_us);
         return 0;
     }

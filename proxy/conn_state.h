@@ -3,9 +3,11 @@
  * thread.
  *
  *     ACCEPTED → [PROXY_HEADER] → [CLIENT_HELLO] → [CLIENT_TLS] → PICK
- *     PICK ⇄ CONNECTING → RELAY → HALF_CLOSED → CLOSED
- *      ⇅                    └───────┴→ FLUSHING → CLOSED
+ *     PICK ⇄ CONNECTING → [BACKEND_TLS] → RELAY → HALF_CLOSED → CLOSED
+ *      ⇅                                    └───────┴→ FLUSHING → CLOSED
  *     [QUEUED]
+ *
+ * A handshake with a backend that fails goes back to PICK.
  *
  * Every state may go to CLOSED.
  */
@@ -22,9 +24,10 @@
       PROXY_HEADER)                                                                                          \
     X(CLIENT_HELLO, "client-hello", CONN_BIT(CLIENT_TLS) | CONN_BIT(PICK), CLIENT_HELLO)                     \
     X(CLIENT_TLS, "client-tls", CONN_BIT(PICK), HANDSHAKE)                                                   \
-    X(PICK, "pick", CONN_BIT(CONNECTING) | CONN_BIT(RELAY) | CONN_BIT(QUEUED), NONE)                         \
+    X(PICK, "pick", CONN_BIT(CONNECTING) | CONN_BIT(BACKEND_TLS) | CONN_BIT(RELAY) | CONN_BIT(QUEUED), NONE) \
     X(QUEUED, "queued", CONN_BIT(PICK), QUEUE)                                                               \
-    X(CONNECTING, "connecting", CONN_BIT(PICK) | CONN_BIT(RELAY), CONNECT)                                   \
+    X(CONNECTING, "connecting", CONN_BIT(PICK) | CONN_BIT(BACKEND_TLS) | CONN_BIT(RELAY), CONNECT)           \
+    X(BACKEND_TLS, "backend-tls", CONN_BIT(PICK) | CONN_BIT(RELAY), CONNECT)                                 \
     X(RELAY, "relay", CONN_BIT(HALF_CLOSED) | CONN_BIT(FLUSHING), IDLE)                                      \
     X(HALF_CLOSED, "half-closed", CONN_BIT(FLUSHING), HALF_CLOSE)                                            \
     X(FLUSHING, "flushing", 0u, HALF_CLOSE)                                                                  \

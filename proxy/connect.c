@@ -119,7 +119,14 @@ enum stats_close connect_reason(const struct conn *conn)
     if (outcome < 0) {
         return STATS_CLOSE_NO_BACKEND;
     }
-    return outcome == STATS_ERROR_TIMEOUT ? STATS_CLOSE_CONNECT_TIMEOUT : STATS_CLOSE_CONNECT_REFUSED;
+    switch (outcome) {
+    case STATS_ERROR_TIMEOUT:
+        return STATS_CLOSE_CONNECT_TIMEOUT;
+    case STATS_ERROR_HANDSHAKE:
+        return STATS_CLOSE_HANDSHAKE_FAILED;
+    default:
+        return STATS_CLOSE_CONNECT_REFUSED;
+    }
 }
 
 /* The attempt failed: gives the lease back with what went wrong. */
@@ -159,19 +166,57 @@ int connect_pick(struct conn *conn, bool waits, uint64_t now_us)
     return 0;
 }
 
+static enum connect_result result_of(enum tls_progress progress)
+{
+    switch (progress) {
+    case TLS_DONE:
+        return CONNECT_DONE;
+    case TLS_PENDING:
+        return CONNECT_PENDING;
+    case TLS_FAILED:
+        break;
+    }
+    return CONNECT_FAILED;
+}
+
+/* The socket is connected: what comes ahead of the client's bytes, the PROXY header and then TLS. */
+static enum connect_result introduce(struct conn *conn, uint64_t now_us)
+{
+    if (!outward_introduce(conn)) {
+        return CONNECT_FAILED;
+    }
+    struct tls_back *back = outward_tls(conn);
+    if (back == NULL) {
+        return CONNECT_DONE;
+    }
+    conn_enter(conn, CONN_BACKEND_TLS, now_us);
+    return result_of(handshake_call(conn, back));
+}
+
+/* This attempt came to nothing, in whichever state: back to picking. */
+static void give_up_attempt(struct conn *conn, uint64_t now_us)
+{
+    bool in_tls = conn->state == CONN_BACKEND_TLS;
+    attempt_failed(conn, in_tls ? STATS_ERROR_HANDSHAKE : STATS_ERROR_CONNECT, now_us);
+    if (conn->state != CONN_PICK) {
+        conn_enter(conn, CONN_PICK, now_us);
+    }
+}
+
 /* True when nothing is left to be done here: it is on its way, established or closed. */
 static bool try_leased(struct conn *conn, uint64_t now_us)
 {
     conn->attempt->began_us = now_us;
-    switch (connect_begin(conn)) {
+    enum connect_result result = connect_begin(conn);
+    bool connected = result == CONNECT_DONE;
+    switch (connected ? introduce(conn, now_us) : result) {
     case CONNECT_DONE:
-        if (outward_introduce(conn)) {
-            connect_done(conn, now_us);
-            return true;
-        }
-        break;
+        connect_done(conn, now_us);
+        return true;
     case CONNECT_PENDING:
-        conn_enter(conn, CONN_CONNECTING, now_us);
+        if (!connected) {
+            conn_enter(conn, CONN_CONNECTING, now_us);
+        }
         return true;
     case CONNECT_NO_DESCRIPTOR:
         listener_pause_all(conn->home, now_us);
@@ -180,7 +225,7 @@ static bool try_leased(struct conn *conn, uint64_t now_us)
     case CONNECT_FAILED:
         break;
     }
-    attempt_failed(conn, STATS_ERROR_CONNECT, now_us);
+    give_up_attempt(conn, now_us);
     return false;
 }
 
@@ -209,6 +254,16 @@ void connect_next(struct conn *conn, uint64_t now_us)
     }
 }
 
+static void go_on_with(struct conn *conn, enum connect_result result, uint64_t now_us)
+{
+    if (result == CONNECT_DONE) {
+        connect_done(conn, now_us);
+    } else if (result != CONNECT_PENDING) {
+        give_up_attempt(conn, now_us);
+        connect_next(conn, now_us);
+    }
+}
+
 void connect_on_event(struct conn *conn, short what, uint64_t now_us)
 {
     int error = 0;
@@ -218,18 +273,25 @@ void connect_on_event(struct conn *conn, short what, uint64_t now_us)
         getsockopt(conn->stream[CONN_BACKEND].fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0) {
         error = errno;
     }
-    if (error != 0 || !outward_introduce(conn)) {
-        attempt_failed(conn, STATS_ERROR_CONNECT, now_us);
-        conn_enter(conn, CONN_PICK, now_us);
-        connect_next(conn, now_us);
-        return;
+    if (error == 0) {
+        stream_note(&conn->stream[CONN_BACKEND], what);
     }
-    stream_note(&conn->stream[CONN_BACKEND], what);
-    connect_done(conn, now_us);
+    go_on_with(conn, error == 0 ? introduce(conn, now_us) : CONNECT_FAILED, now_us);
+}
+
+void connect_on_tls(struct conn *conn, uint64_t now_us)
+{
+    go_on_with(conn, result_of(handshake_call_go_on(conn)), now_us);
 }
 
 void connect_on_timeout(struct conn *conn, uint64_t now_us)
 {
+    if (conn->state == CONN_BACKEND_TLS) {
+        handshake_call_overdue(conn);
+        give_up_attempt(conn, now_us);
+        connect_next(conn, now_us);
+        return;
+    }
     attempt_failed(conn, STATS_ERROR_TIMEOUT, now_us);
     conn_enter(conn, CONN_PICK, now_us);
     connect_next(conn, now_us);

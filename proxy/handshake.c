@@ -4,9 +4,10 @@
  * business, what is shown and believed that of the contexts.
  */
 #include "core/log.h"
+#include "core/openssl.h"
 #include "proxy/proxy_internal.h"
+#include "proxy/tls_back.h"
 #include "proxy/tls_front.h"
-#include "proxy/tls_stream.h"
 
 #include <event2/event.h>
 
@@ -33,8 +34,13 @@ int proxy_examine(const struct config_service *config, struct err_text *err)
 {
     struct tls_front *front = NULL;
     int rc = config->tls.present ? tls_front_create(config, &front, err) : 0;
-    if (rc == 0) {
-        tls_front_drop(front);
+    tls_front_drop(front);
+    for (size_t g = 0; rc == 0 && g < config->groups_len; g++) {
+        struct tls_back *back = NULL;
+        if (config->groups[g].tls.present) {
+            rc = tls_back_create(config->name, &config->groups[g], 1, &back, err);
+            tls_back_drop(back);
+        }
     }
     return rc;
 }
@@ -140,4 +146,72 @@ void handshake_go_on(struct conn *conn, uint64_t now_us)
 void handshake_on_timeout(struct conn *conn, uint64_t now_us)
 {
     client_failed(conn, "not complete in time", now_us);
+}
+
+/* ---- with a backend */
+
+/* Backends are ours: who runs them must hear of it. */
+static void tell_call_failure(const struct conn *conn, const char *why)
+{
+    log_line(LOG_LEVEL_WARN, "TLS handshake with a backend failed",
+             LOG_TEXT("service", conn->home->service->name),
+             LOG_TEXT("group", routing_group_name(conn->home->service->routing, conn->lease.group)),
+             LOG_TEXT("backend", backend_name(conn->lease.backend)), LOG_TEXT("why", why));
+}
+
+static enum tls_progress call_failed(struct conn *conn, const char *why)
+{
+    tls_call_forget(SSL_get_app_data(tls_stream_ssl(&conn->stream[CONN_BACKEND])));
+    tell_call_failure(conn, why);
+    return TLS_FAILED;
+}
+
+enum tls_progress handshake_call(struct conn *conn, struct tls_back *back)
+{
+    struct stream *client = &conn->stream[CONN_CLIENT];
+    struct stream *backend = &conn->stream[CONN_BACKEND];
+    struct tls_call_spec spec = {.worker = worker_index(conn->home->shared->worker),
+                                 .backend = backend_name(conn->lease.backend),
+                                 .address = backend_address(conn->lease.backend)};
+    struct tls_call *call = NULL;
+    if (client->tls != NULL) {
+        SSL_get0_alpn_selected(tls_stream_ssl(client), &spec.client, &spec.client_len);
+    }
+    SSL *ssl = tls_back_connect(back, &spec, &call);
+    if (ssl == NULL || !tls_stream_begin(backend, ssl, tls_call_drop, call)) {
+        tell_call_failure(conn, "no memory");
+        return TLS_FAILED;
+    }
+    stream_undelay(backend);
+    return handshake_call_go_on(conn);
+}
+
+enum tls_progress handshake_call_go_on(struct conn *conn)
+{
+    struct stats_service *stats = &conn->home->stats;
+    struct stream *backend = &conn->stream[CONN_BACKEND];
+    char words[200];
+    const char *why = NULL;
+    enum tls_progress progress = tls_stream_handshake(backend);
+    SSL *ssl = tls_stream_ssl(backend);
+    if (progress == TLS_FAILED) {
+        tls_stream_describe_failure(backend, words, sizeof(words));
+        return call_failed(conn, words);
+    }
+    if (progress == TLS_PENDING) {
+        return progress;
+    }
+    if (!tls_call_is_verified(SSL_get_app_data(ssl), ssl, &why)) {
+        return call_failed(conn, why);
+    }
+    stats_add(&stats->tls_backend_handshakes, 1);
+    if (tls_stream_is_resumed(backend)) {
+        stats_add(&stats->tls_backend_resumed, 1);
+    }
+    return TLS_DONE;
+}
+
+void handshake_call_overdue(struct conn *conn)
+{
+    tell_call_failure(conn, "not complete in time");
 }

@@ -6,6 +6,8 @@
  */
 #include "core/proxy_protocol.h"
 #include "proxy/proxy_internal.h"
+#include "proxy/tls_back.h"
+#include "proxy/tls_identity.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,14 +31,33 @@ static unsigned tlv_bit(const char *word)
     return 0;
 }
 
+static int configure_tls(struct proxy_service *service, const struct config_group *group,
+                         struct outward *outward, struct err_text *err)
+{
+    struct tls_back *back = NULL;
+    if (!group->tls.present) {
+        return 0;
+    }
+    int code = tls_stream_setup(err);
+    if (code == 0) {
+        code = tls_back_create(service->name, group, service->proxy->workers, &back, err);
+    }
+    if (code == 0) {
+        atomic_init(&outward->tls, back);
+    }
+    return code;
+}
+
 int outward_configure(struct proxy_service *service, const struct config_service *config,
                       struct err_text *err)
 {
-    service->outward = calloc(config->groups_len + 1, sizeof(*service->outward));
+    size_t room =
+        config->groups_len + ROUTING_GROUPS_SPARE; /* groups that come later are plain or have TLS */
+    service->outward = calloc(room, sizeof(*service->outward));
     if (service->outward == NULL) {
         return err_set(err, ERR_NOMEM, "service %s: out of memory", service->name);
     }
-    service->outward_len = config->groups_len;
+    service->outward_len = room;
     for (size_t g = 0; g < config->groups_len; g++) {
         const struct config_group *group = &config->groups[g];
         struct outward *outward = &service->outward[g];
@@ -53,12 +74,20 @@ int outward_configure(struct proxy_service *service, const struct config_service
         if (code != 0) {
             return err_set(err, code, "group %s: %s", group->name, why.text);
         }
+        code = configure_tls(service, group, outward, err);
+        if (code != 0) {
+            return code;
+        }
     }
     return 0;
 }
 
 void outward_release(struct proxy_service *service)
 {
+    for (size_t g = 0; g < service->outward_len; g++) {
+        tls_back_drop(atomic_load(&service->outward[g].tls));
+    }
+    service->outward_len = 0;
     free(service->outward);
     service->outward = NULL;
 }
@@ -67,6 +96,12 @@ static const struct outward *outward_of(const struct conn *conn)
 {
     const struct proxy_service *service = conn->home->service;
     return conn->lease.group < service->outward_len ? &service->outward[conn->lease.group] : NULL;
+}
+
+struct tls_back *outward_tls(const struct conn *conn)
+{
+    const struct outward *outward = outward_of(conn);
+    return outward != NULL ? atomic_load_explicit(&outward->tls, memory_order_acquire) : NULL;
 }
 
 int outward_bind(const struct conn *conn, int fd, int family)
@@ -153,6 +188,7 @@ bool outward_introduce(struct conn *conn)
     }
     char id[PROXY_ID_TEXT_MAX];
     uint8_t bytes[PROXY_PROTOCOL_WRITE_MAX];
+    struct tls_identity identity;
     const struct conn_origin *origin = conn->attempt->origin;
     struct proxy_protocol_header header = {.version = outward->version, .source = conn->client};
     proxy_id_format(conn->id, id, sizeof(id));
@@ -166,7 +202,11 @@ bool outward_introduce(struct conn *conn)
     } else {
         describe_destination(conn, &header);
     }
-    add_hello(conn, &header);
+    if (conn->stream[CONN_CLIENT].tls != NULL) {
+        tls_identity_fill(&conn->stream[CONN_CLIENT], &identity, &header);
+    } else {
+        add_hello(conn, &header);
+    }
     size_t len = proxy_protocol_write(&header, outward->tlvs, bytes);
     /* A fresh connection takes a header in one piece; one that does not is of no use. */
     return stream_send(&conn->stream[CONN_BACKEND], bytes, len) == (ssize_t)len;

@@ -28,6 +28,7 @@
 #include "proxy/pipes.h"
 #include "proxy/proxy.h"
 #include "proxy/stream.h"
+#include "proxy/tls_stream.h"
 
 #include <event2/event_struct.h>
 
@@ -128,11 +129,14 @@ struct service_worker {
     bool ended;  /* nothing of the loop is held any more */
 };
 
+struct tls_back;
+
 /* How we appear to the backends of a group. */
 struct outward {
     unsigned version; /* of the PROXY header; 0: none */
     unsigned tlvs;    /* bits of enum proxy_protocol_tlv */
     struct source source;
+    _Atomic(struct tls_back *) tls; /* a reference; what is replaced is retired. NULL: we speak plainly */
 };
 
 struct proxy_service {
@@ -275,6 +279,12 @@ void handshake_go_on(struct conn *conn, uint64_t now_us);
 void handshake_on_timeout(struct conn *conn, uint64_t now_us);
 /* That state is left, one way or the other. */
 void handshake_leave(struct conn *conn);
+/* BACKEND_TLS: begins with the lease's backend; its socket has news. DONE: it is who it should be. FAILED:
+ * the log says why. The caller does what follows. */
+enum tls_progress handshake_call(struct conn *conn, struct tls_back *back);
+enum tls_progress handshake_call_go_on(struct conn *conn);
+/* It took too long: says so. */
+void handshake_call_overdue(struct conn *conn);
 
 /* ---- outward.c: how we appear to a backend */
 
@@ -291,6 +301,8 @@ void outward_forget(struct conn_attempt *attempt);
 /* The connection to the lease's backend is established: sends the PROXY header if its group wants one. False:
  * it could not be sent, the backend is of no use. */
 bool outward_introduce(struct conn *conn);
+/* How the group of the lease speaks TLS; NULL: it does not. Good to the end of the turn. */
+struct tls_back *outward_tls(const struct conn *conn);
 
 /* ---- conn_log.c */
 
@@ -307,6 +319,8 @@ void connect_give_back(struct conn *conn, int outcome, uint64_t now_us);
 /* Frees what only connecting needed. */
 void connect_drop(struct conn *conn);
 void connect_on_event(struct conn *conn, short what, uint64_t now_us);
+/* BACKEND_TLS: the backend's socket has news. */
+void connect_on_tls(struct conn *conn, uint64_t now_us);
 void connect_on_timeout(struct conn *conn, uint64_t now_us);
 
 /* One pick, when there may be one: 0; ERR_LIMIT: every backend left is full; ERR_UNAVAILABLE. waits: it is

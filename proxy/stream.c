@@ -212,13 +212,20 @@ ssize_t stream_recv(struct stream *stream, void *buffer, size_t size)
     return n == 0 ? read_end(stream) : stream_read_failed(stream, errno);
 }
 
+void stream_undelay(struct stream *stream)
+{
+    const int on = 1;
+    if (!stream->undelayed) {
+        stream->undelayed = true;
+        (void)setsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    }
+}
+
 /* Called before each send. A connection that sends once never pays for the option. */
 static void undelay(struct stream *stream)
 {
-    const int on = 1;
     if (!stream->undelayed && stream->spoken_to) {
-        stream->undelayed = true;
-        (void)setsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+        stream_undelay(stream);
     }
     stream->spoken_to = true;
 }

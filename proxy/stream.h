@@ -66,6 +66,9 @@ void stream_note(struct stream *stream, short what);
 /* A moment after a receive that was trusted to have emptied the socket: the next one asks again. */
 void stream_look_again(struct stream *stream);
 
+/* TCP_NODELAY now: what follows is a dialogue of small pieces. */
+void stream_undelay(struct stream *stream);
+
 /* Receives up to size bytes. A count below size clears the readable hint unless the end is near. */
 ssize_t stream_recv(struct stream *stream, void *buffer, size_t size);
 /* Sends up to size bytes (size > 0); "again" clears the writable hint. */

@@ -2,6 +2,7 @@
 #include "proxy/tls_files.h"
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -139,4 +140,39 @@ int64_t tls_certificate_end_s(const struct tls_certificate *certificate)
         first = end < first ? end : first;
     }
     return first;
+}
+
+int tls_alpn_make(char *const *names, size_t names_len, unsigned char **out, unsigned *out_len)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < names_len; i++) {
+        size += 1 + strlen(names[i]);
+    }
+    *out = NULL;
+    *out_len = (unsigned)size;
+    if (size == 0) {
+        return 0;
+    }
+    unsigned char *at = malloc(size);
+    if (at == NULL) {
+        return ERR_NOMEM;
+    }
+    *out = at;
+    for (size_t i = 0; i < names_len; i++) {
+        size_t len = strlen(names[i]);
+        *at++ = (unsigned char)len;
+        for (size_t c = 0; c < len; c++) {
+            *at++ = (unsigned char)names[i][c];
+        }
+    }
+    return 0;
+}
+
+bool tls_add_revocations(SSL_CTX *context, const char *path)
+{
+    ERR_clear_error();
+    X509_STORE *store = SSL_CTX_get_cert_store(context);
+    X509_LOOKUP *lookup = X509_STORE_add_lookup(store, X509_LOOKUP_file());
+    return lookup != NULL && X509_load_crl_file(lookup, path, X509_FILETYPE_PEM) > 0 &&
+           X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK) == 1;
 }

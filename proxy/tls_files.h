@@ -9,6 +9,8 @@
 #include "core/err.h"
 #include "core/openssl.h"
 
+#include <stdbool.h>
+
 struct tls_certificate {
     X509 *leaf;             /* owned, as are the next two */
     STACK_OF(X509) * chain; /* without leaf */
@@ -22,6 +24,12 @@ MUST_CHECK int tls_certificate_load(const struct config_certificate *config, str
 void tls_certificate_clear(struct tls_certificate *certificate);
 /* When it ends, in seconds since 1970; of all that is shown with it the earliest. */
 int64_t tls_certificate_end_s(const struct tls_certificate *certificate);
+
+/* A list of protocols as ALPN has it on the wire (RFC 7301 3.1); *out is owned by the caller, NULL for an
+ * empty list. ERR_NOMEM. */
+MUST_CHECK int tls_alpn_make(char *const *names, size_t names_len, unsigned char **out, unsigned *out_len);
+/* From now on the context's certificates are looked for in the lists of the file. False: see tls_reason. */
+bool tls_add_revocations(SSL_CTX *context, const char *path);
 
 /* The reason in libssl's queue, that of the system before others, or other; empties the queue. Static
  * storage. */

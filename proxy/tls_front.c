@@ -312,30 +312,6 @@ static int make_choices(struct build *build)
 
 /* ---- the whole */
 
-static int make_alpn(struct build *build)
-{
-    size_t size = 0;
-    for (size_t i = 0; i < build->config->tls.alpn_len; i++) {
-        size += 1 + strlen(build->config->tls.alpn[i]);
-    }
-    if (size == 0) {
-        return 0;
-    }
-    unsigned char *at = malloc(size);
-    build->front->alpn = at;
-    build->front->alpn_len = (unsigned)size;
-    if (at == NULL) {
-        return no_memory(build);
-    }
-    for (size_t i = 0; i < build->config->tls.alpn_len; i++) {
-        size_t len = strlen(build->config->tls.alpn[i]);
-        *at++ = (unsigned char)len;
-        memcpy(at, build->config->tls.alpn[i], len);
-        at += len;
-    }
-    return 0;
-}
-
 /* Sessions belong to a service. */
 static int make_identity(struct build *build)
 {
@@ -373,8 +349,10 @@ int tls_front_create(const struct config_service *config, struct tls_front **out
     }
     atomic_init(&build.front->references, 1);
     build.front->refuses = config->tls.unknown_name == CONFIG_TLS_UNKNOWN_REFUSE;
-    int rc = make_alpn(&build);
-    rc = rc == 0 ? make_identity(&build) : rc;
+    int rc =
+        tls_alpn_make(config->tls.alpn, config->tls.alpn_len, &build.front->alpn, &build.front->alpn_len) == 0
+            ? make_identity(&build)
+            : no_memory(&build);
     rc = rc == 0 ? load_certificates(&build) : rc;
     rc = rc == 0 ? make_choices(&build) : rc;
     for (size_t i = 0; build.certificates != NULL && i < config->tls.certificates_len; i++) {

@@ -67,7 +67,8 @@ static int on_read(BIO *bio, char *out, size_t size, size_t *n)
         tls->peer_ended = true;
         return 0;
     }
-    if ((size_t)got < size && !tls->stream->ending && !tls->stream->send_failed) {
+    /* In a handshake nobody looks a second time for a reset that came together with bytes: ask on. */
+    if ((size_t)got < size && tls->established && !tls->stream->ending && !tls->stream->send_failed) {
         tls->dry = true;
         tls->short_receive = true;
     }

@@ -44,6 +44,11 @@ static const struct edge edges[] = {
     {CONN_PICK, CONN_QUEUED},
     {CONN_QUEUED, CONN_PICK},
     {CONN_QUEUED, CONN_CLOSED},
+    {CONN_PICK, CONN_BACKEND_TLS},
+    {CONN_CONNECTING, CONN_BACKEND_TLS},
+    {CONN_BACKEND_TLS, CONN_PICK},
+    {CONN_BACKEND_TLS, CONN_RELAY},
+    {CONN_BACKEND_TLS, CONN_CLOSED},
 };
 
 static void test_every_edge(void **state)
@@ -69,6 +74,7 @@ static void test_deadlines(void **state)
     assert_int_equal(conn_state_deadline(CONN_PICK), CONN_DEADLINE_NONE);
     assert_int_equal(conn_state_deadline(CONN_QUEUED), CONN_DEADLINE_QUEUE);
     assert_int_equal(conn_state_deadline(CONN_CONNECTING), CONN_DEADLINE_CONNECT);
+    assert_int_equal(conn_state_deadline(CONN_BACKEND_TLS), CONN_DEADLINE_CONNECT);
     assert_int_equal(conn_state_deadline(CONN_RELAY), CONN_DEADLINE_IDLE);
     assert_int_equal(conn_state_deadline(CONN_HALF_CLOSED), CONN_DEADLINE_HALF_CLOSE);
     assert_int_equal(conn_state_deadline(CONN_FLUSHING), CONN_DEADLINE_HALF_CLOSE);
