@@ -158,6 +158,11 @@ uint32_t backend_limit(const struct backend *backend)
     return backend->limit;
 }
 
+uint32_t backend_agent_limit(const struct backend *backend)
+{
+    return backend->agent_limit;
+}
+
 uint32_t backend_limit_effective(const struct backend *backend)
 {
     if (backend->limit == 0 || backend->agent_limit == 0) {

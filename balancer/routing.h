@@ -173,8 +173,9 @@ enum backend_admin backend_admin(const struct backend *backend);
 uint32_t backend_weight(const struct backend *backend);
 enum backend_admin backend_agent_admin(const struct backend *backend);
 uint32_t backend_agent_percent(const struct backend *backend);
-/* As the operator set it, and what counts (the agent's word included); 0: no limit. */
+/* As the operator set it, as the agent did, and what counts; 0: no limit. */
 uint32_t backend_limit(const struct backend *backend);
+uint32_t backend_agent_limit(const struct backend *backend);
 uint32_t backend_limit_effective(const struct backend *backend);
 bool backend_is_backup(const struct backend *backend);
 bool backend_is_leaving(const struct backend *backend);

@@ -262,16 +262,27 @@ static void settle_backend(struct reload *reload, const struct change *change, u
     }
 }
 
-/* A group without checks knows nothing of its backends' state. */
+/* A group without checks knows nothing of its backends' state, one without agents nothing that they said. */
+static void forget_words(struct routing *routing, struct backend *backend, enum config_health_type type)
+{
+    if (type == CONFIG_HEALTH_NONE) {
+        routing_set_state(routing, backend, BACKEND_UNKNOWN);
+    }
+    if (type != CONFIG_HEALTH_AGENT) {
+        routing_set_agent(routing, backend, BACKEND_READY, 100);
+        routing_set_agent_limit(routing, backend, 0);
+    }
+}
+
 static void forget_states(const struct change *change)
 {
     struct routing *routing = change->service->routing;
     struct err_text err;
     for (size_t g = 0; g < change->config->groups_len; g++) {
         uint32_t group = routing_find_group(routing, change->config->groups[g].name);
-        bool checked = change->config->groups[g].health.type != CONFIG_HEALTH_NONE;
-        for (size_t b = 0; !checked && group != ROUTING_NONE && b < routing_backends(routing, group); b++) {
-            routing_set_state(routing, routing_backend_at(routing, group, b), BACKEND_UNKNOWN);
+        for (size_t b = 0; group != ROUTING_NONE && b < routing_backends(routing, group); b++) {
+            forget_words(routing, routing_backend_at(routing, group, b),
+                         change->config->groups[g].health.type);
         }
     }
     if (routing_publish(routing, &err) != 0) {

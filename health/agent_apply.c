@@ -1,7 +1,7 @@
 /*
- * What follows from an agent's line: state, weight in percent of the configured one, drain and maint, each
- * beside what the operator set and never in its place. An agent that does not answer changes nothing. Control
- * thread.
+ * What follows from an agent's line: state, weight in percent of the configured one, drain and maint, a limit
+ * of connections, each beside what the operator set and never in its place. An agent that does not answer
+ * changes nothing. Control thread.
  */
 #include "health/health_internal.h"
 
@@ -61,6 +61,26 @@ static bool apply_rest(struct check *check, const struct agent_report *agent)
     return true;
 }
 
+/* "maxconn:30": of this and the operator's limit the lower one counts; "maxconn:0" takes it back. */
+static bool apply_limit(const struct check *check, const struct agent_report *agent)
+{
+    uint32_t before = backend_limit_effective(check->backend);
+    if (!agent->limit_given || agent->limit == backend_agent_limit(check->backend)) {
+        return false;
+    }
+    routing_set_agent_limit(check->health->routing, check->backend, agent->limit);
+    uint32_t now = backend_limit_effective(check->backend);
+    char text[96];
+    if (agent->limit == 0) {
+        (void)snprintf(text, sizeof(text), "agent sets no limit of connections any more");
+    } else {
+        (void)snprintf(text, sizeof(text), "%u connections at most, says its agent%s", agent->limit,
+                       now == agent->limit ? "" : "; the configured limit is lower and stays");
+    }
+    tell(check, EVENTS_INFO, agent->reason, text);
+    return now != before;
+}
+
 void health_apply_agent(struct check *check, const struct probe_result *result)
 {
     tell_silence(check, result);
@@ -69,7 +89,8 @@ void health_apply_agent(struct check *check, const struct probe_result *result)
     }
     bool state = apply_state(check, result->agent);
     bool rest = apply_rest(check, result->agent);
-    if (state || rest) {
+    bool limit = apply_limit(check, result->agent);
+    if (state || rest || limit) {
         event_active(check->health->publish_event, EV_TIMEOUT, 0);
     }
 }

@@ -213,8 +213,9 @@ static struct check *check_create(struct health *health, const struct probe_mean
     if (check == NULL) {
         return NULL;
     }
-    *check = (struct check){
-        .health = health, .backend = backend, .config = means->config, .means = means, .agent_weight = 100};
+    *check = (struct check){.health = health, .backend = backend, .config = means->config, .means = means};
+    check->agent_admin = backend_agent_admin(backend); /* said before a reload */
+    check->agent_weight = backend_agent_percent(backend);
     check->type = probe_find(means->config->type);
     verdict_init(&check->verdict);
     assert(means->config->interval_us > 0); /* the configuration's range */

@@ -146,7 +146,7 @@ void migration_read(const struct migration *m, struct migration_status *out);
 
 /* One thing that was looked at before a start. */
 struct migration_finding {
-    const char *check; /* "old", "target", "addresses", "certificate", "descriptors", "journal" */
+    const char *check; /* "old", "target", "addresses", "certificate", "capacity", "descriptors", "journal" */
     bool passed;
     char text[256];   /* what was seen: "new 1/2 usable" */
     char advice[128]; /* what to do about it; empty when passed */

@@ -1,8 +1,8 @@
 /*
  * What is looked at before a migration starts, one row of a table each: are both groups there, are their
- * addresses different ones, are certificates valid, is there room for more connections, can the journal be
- * written. Reads only; control thread. What a finding stops, and what overrides it, is in
- * migration/commands.c.
+ * addresses different ones, are certificates valid, has the target room for all, is there room for more
+ * connections, can the journal be written. Reads only; control thread. What a finding stops, and what
+ * overrides it, is in migration/commands.c.
  */
 #include "migration/migration_internal.h"
 
@@ -239,13 +239,61 @@ static void check_journal(const struct look *look, struct findings *findings)
     }
 }
 
+/* What a group's backends that would serve can have open at a time. UINT64_MAX: one of them has no limit. */
+static uint64_t capacity(const struct routing *routing, uint32_t group)
+{
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < routing_backends(routing, group); i++) {
+        const struct backend *backend = routing_backend_at(routing, group, i);
+        uint32_t limit = backend_limit_effective(backend);
+
+        if (backend_is_backup(backend) || backend_admin(backend) != BACKEND_READY ||
+            backend_weight(backend) == 0 || backend_state(backend) == BACKEND_DOWN) {
+            continue;
+        }
+        if (limit == 0) {
+            return UINT64_MAX;
+        }
+        sum += limit;
+    }
+    return sum;
+}
+
+/* At the end the target has all that both groups have now, and those that wait. */
+static void check_capacity(const struct look *look, struct findings *findings)
+{
+    const struct migration *m = look->m;
+    const struct routing *routing = m->options.routing;
+    uint32_t active = look->active;
+    uint32_t target = look->target;
+    uint64_t most = capacity(routing, target);
+    struct routing_queue_reading queue[2];
+    struct migration_finding *finding;
+
+    if (most == UINT64_MAX || routing_usable(routing, target) == 0) {
+        return; /* no limit; or no backend, which is a finding of its own */
+    }
+    routing_queue_read(routing, active, &queue[0]);
+    routing_queue_read(routing, target, &queue[1]);
+    uint64_t load =
+        routing_open(routing, active) + routing_open(routing, target) + queue[0].waiting + queue[1].waiting;
+    finding = add(findings, "capacity");
+    snprintf(finding->text, sizeof(finding->text),
+             "%s takes %" PRIu64 " connections (max_connections), there are %" PRIu64 " now",
+             migration_group_name(m, target), most, load);
+    if (load > most) {
+        fail(finding, "raise max_connections or add backends and `reload`; `force` starts all the same");
+    }
+}
+
 /* In the order in which they are shown. A row adds one finding, or none when it has nothing to go by. */
 static const struct {
     void (*check)(const struct look *look, struct findings *findings);
     bool needs_target;
 } rows[] = {
-    {check_old, false},         {check_target, true}, {check_addresses, true},
-    {check_certificates, true}, {check_room, false},  {check_journal, false},
+    {check_old, false},     {check_target, true}, {check_addresses, true}, {check_certificates, true},
+    {check_capacity, true}, {check_room, false},  {check_journal, false},
 };
 
 _Static_assert(sizeof(rows) / sizeof(rows[0]) <= MIGRATION_FINDINGS_MAX, "each row may add a finding");

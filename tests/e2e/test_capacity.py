@@ -4,7 +4,7 @@ import threading
 import pytest
 from shunt.clients import ask, connect
 from shunt.config import group, service, steps
-from shunt.peers import named
+from shunt.peers import Server, named
 from shunt.waiting import stays, wait_until
 
 BALANCES = ["round-robin", "weighted", "least-latency", "least-connections", "hash"]
@@ -166,3 +166,48 @@ def test_metrics_tell(daemon, server):
     assert 'shunt_backend_max_connections{service="web",group="old"' in text
     assert 'shunt_queue_length{service="web",group="old"} 0' in text
     assert 'shunt_queue_size{service="web",group="old"} 1000' in text
+
+
+def test_an_agent_sets_it_but_never_above_the_configured_one(daemon, server):
+    """The agent speaks on a port of its own; what it does not name stays."""
+    line = [b"maxconn:2\n"]
+    agent = Server(lambda peer: peer.send(line[0]))
+    try:
+        port = int(agent.address.rsplit(":", 1)[1])
+        shunt = daemon(service([server(named("a")).address],
+                               group_settings={"max_connections": 3, "queue": {"timeout": "60s"},
+                                               "health": {"type": "agent", "port": port, "interval": "100ms",
+                                                          "timeout": "1s"}}))
+        wait_until(lambda: shunt.backend("old")["max_connections"] == 2, "the agent's word counts")
+        clients = kept(shunt, 2)
+        waiting = connect(shunt.port())
+        waiting.send(b"who\n")
+        wait_until(lambda: shunt.group("old")["queue"]["waiting"] == 1, "the third waits")
+        line[0] = b"maxconn:50\n"
+        assert waiting.receive_line() == b"a who\n", "the agent allows more: who waited is served"
+        assert shunt.backend("old")["max_connections"] == 3
+        line[0] = b"up\n"
+        wait_until(lambda: shunt.backend("old")["state"] == "up", "heard")
+        assert shunt.backend("old")["max_connections"] == 3
+        close([waiting, *clients])
+    finally:
+        agent.stop()
+
+
+def test_a_migration_is_not_started_into_a_target_without_room(daemon, server):
+    def settings(limit):
+        made = service([server(named("old")).address], [server(named("new")).address],
+                       migration=steps(("1%", "1h"), ("100%", "1h")))
+        made["groups"][1]["max_connections"] = limit
+        return made
+
+    shunt = daemon(settings(3))
+    plan = shunt.ctl("plan", "web").ok()
+    assert "new takes 3 connections (max_connections), there are 0 now" in plan
+    clients = kept(shunt, 4)
+    text = shunt.ctl("start", "web").refused("there are 4 now", "max_connections")
+    assert "force" in text
+    assert shunt.phase() == "idle"
+    shunt.ctl("start", "web", "force").ok()
+    assert shunt.phase() == "ramping"
+    close(clients)

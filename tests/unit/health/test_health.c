@@ -327,6 +327,11 @@ static bool is_down(const struct rig *rig)
     return backend_state(backend_of(rig, 0)) == BACKEND_DOWN;
 }
 
+static bool has_limit(const struct rig *rig)
+{
+    return backend_agent_limit(backend_of(rig, 0)) == 30;
+}
+
 static void an_agent_is_heard(void **state)
 {
     (void)state;
@@ -354,6 +359,14 @@ static void an_agent_is_heard(void **state)
     assert_int_equal(routing_usable(rig.routing, 0), 0);
     routing_set_admin(rig.routing, backend_of(&rig, 0), BACKEND_READY);
     assert_int_equal(routing_usable(rig.routing, 0), 1);
+    tell(&teller, "maxconn:30\n", has_limit);
+    assert_true(has_half(&rig));
+    routing_set_limit(rig.routing, backend_of(&rig, 0), 20); /* set by hand: never above it */
+    assert_int_equal(backend_limit_effective(backend_of(&rig, 0)), 20);
+    tell(&teller, "maxconn:10 drain\n", drains);
+    assert_int_equal(backend_limit_effective(backend_of(&rig, 0)), 10);
+    tell(&teller, "maxconn:0 ready\n", is_ready);
+    assert_int_equal(backend_limit_effective(backend_of(&rig, 0)), 20);
     tell(&teller, "down#too hot\n", is_down);
     event_free(teller.event);
     rig_close(&rig);
