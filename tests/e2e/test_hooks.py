@@ -8,6 +8,7 @@ import pytest
 from shunt.clients import who
 from shunt.config import service, steps
 from shunt.peers import named
+from shunt.process import children
 from shunt.waiting import stays, wait_until
 
 
@@ -208,7 +209,8 @@ def test_bad_hooks_do_no_harm(web, what, script):
     wait_until(lambda: "hook start" in shunt.ctl("events", "web").ok(), f"one that {what} is told of")
 
 
-@pytest.mark.parametrize("script", ["sleep 1000", None])
+@pytest.mark.parametrize("script", ["sleep 1000", None, "exit 9", "yes", "head -c 1000000 /dev/urandom; exit 1",
+                                    "sleep 1000 & sleep 1000 & exit 1"])
 def test_a_before_hook_that_cannot_answer_has_refused(web, script):
     one = hook("before-step", script, timeout="300ms") if script else {"on": "before-step", "command": ["/nowhere/hook"]}
     shunt = web({**steps(("25%", "100ms"), ("100%", "1h")), "hooks": [one]})
@@ -217,6 +219,25 @@ def test_a_before_hook_that_cannot_answer_has_refused(web, script):
     assert (shunt.phase(), shunt.service()["share_bp"]) == ("preflight", 0)
     shunt.ctl("abort", "web").ok()
     shunt.wait_phase("rolled-back")
+
+
+def test_more_than_can_wait_are_dropped_and_said(web, tmp_path):
+    go, log = tmp_path / "go", tmp_path / "log"
+    shunt = web({**steps(("25%", "1h"), ("100%", "1h")),
+                 "hooks": [hook("pause", f"until [ -e {go} ]; do sleep 0.02; done; echo >> {log}", timeout="1m")]})
+    shunt.ctl("start", "web").ok()
+    with shunt.admin_connect() as admin:
+        for _ in range(70):
+            for verb in (b"pause web\n", b"resume web\n"):
+                admin.sendall(verb)
+                assert not admin.recv(65536).startswith(b"error")
+    assert "too many wait before it: not run" in shunt.ctl("events", "web").ok()
+    assert (shunt.phase(), shunt.service()["share_bp"]) == ("ramping", 2500), "the migration does not care"
+    shunt.ctl("abort", "web").ok()
+    shunt.wait_phase("rolled-back")
+    go.touch()
+    wait_until(lambda: log.exists() and log.read_text() == "\n" * 64 and not children(shunt.pid),
+               "those that waited are run", within=20)
 
 
 def test_abort_does_not_wait_for_a_hook(web):
