@@ -34,8 +34,10 @@ static int create_more(struct admin *admin, struct err_text *err)
     for (size_t i = 0; code == ERR_OK && i < config->admin.sockets_len; i++) {
         const struct config_admin_socket *socket = &config->admin.sockets[i];
         /* The values of both enums are the same, in the same order. */
-        const struct server_spec spec = {
-            .path = socket->socket, .mode = socket->mode, .most = (enum command_role)socket->most};
+        const struct server_spec spec = {.path = socket->socket,
+                                         .mode = socket->mode,
+                                         .most = (enum command_role)socket->most,
+                                         .given = admin->options.given};
         code = server_create(admin, &spec, &admin->more[i], err);
         admin->more_len += code == ERR_OK;
     }
@@ -59,8 +61,10 @@ static int create_metrics(struct admin *admin, struct err_text *err)
 
 static int create_parts(struct admin *admin, struct err_text *err)
 {
-    const struct server_spec spec = {
-        .path = admin->socket_path, .mode = admin->options.mode, .most = COMMAND_ROLE_ADMIN};
+    const struct server_spec spec = {.path = admin->socket_path,
+                                     .mode = admin->options.mode,
+                                     .most = COMMAND_ROLE_ADMIN,
+                                     .given = admin->options.given};
     int code = roles_create(admin->options.config, &admin->roles, err);
     if (code == ERR_OK) {
         code = server_create(admin, &spec, &admin->server, err);
@@ -97,6 +101,7 @@ int admin_create(const struct admin_options *options, struct admin **out, struct
     admin->socket_path = path;
     list_init(&admin->jobs);
     int code = create_parts(admin, err);
+    admin->options.given = NULL;
     if (code != ERR_OK) {
         admin_destroy(admin);
         return code;
@@ -127,6 +132,54 @@ const struct addr *admin_metrics_address(const struct admin *admin)
 const struct addr *admin_remote_address(const struct admin *admin)
 {
     return admin->remote != NULL ? remote_address(admin->remote) : NULL;
+}
+
+void admin_sockets(const struct admin *admin, given_visit_fn *visit, void *context)
+{
+    server_sockets(admin->server, visit, context);
+    for (size_t i = 0; i < admin->more_len; i++) {
+        server_sockets(admin->more[i], visit, context);
+    }
+    remote_sockets(admin->remote, visit, context);
+    metrics_http_sockets(admin->http, visit, context);
+}
+
+static void hold(struct admin *admin, bool on)
+{
+    server_hold(admin->server, on);
+    for (size_t i = 0; i < admin->more_len; i++) {
+        server_hold(admin->more[i], on);
+    }
+    remote_hold(admin->remote, on);
+    metrics_http_hold(admin->http, on);
+}
+
+void admin_hold(struct admin *admin)
+{
+    hold(admin, true);
+}
+
+void admin_resume(struct admin *admin)
+{
+    hold(admin, false);
+}
+
+static void leave(struct admin *admin, bool leaves)
+{
+    server_leave(admin->server, leaves);
+    for (size_t i = 0; i < admin->more_len; i++) {
+        server_leave(admin->more[i], leaves);
+    }
+}
+
+void admin_leave(struct admin *admin)
+{
+    leave(admin, true);
+}
+
+void admin_own(struct admin *admin)
+{
+    leave(admin, false);
 }
 
 void admin_destroy(struct admin *admin)

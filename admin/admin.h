@@ -9,6 +9,7 @@
 #include "core/config.h"
 #include "core/err.h"
 #include "core/events.h"
+#include "core/given.h"
 #include "core/worker.h"
 #include "health/health.h"
 #include "health/names.h"
@@ -41,7 +42,9 @@ struct admin_options {
     uint32_t mode;
     const struct config *config; /* its admin section says who may what, and further sockets */
     const struct addr
-        *metrics; /* where to serve them; borrowed for the call of admin_create; NULL: nowhere */
+        *metrics;        /* where to serve them; borrowed for the call of admin_create; NULL: nowhere */
+    struct given *given; /* sockets that listen already, taken where the path or address is the same; borrowed
+                            for the call of admin_create; NULL: none */
     struct worker_pool *pool;
     struct proxy *proxy;
     struct events_ring *events;
@@ -52,6 +55,11 @@ struct admin_options {
      * here. */
     void (*reload)(void *context, const char *actor, const char *reason, admin_reloaded_fn *done,
                    void *done_context);
+    /* Starts the program anew and hands over to it. 0 when that has begun: done is called once, later, from
+     * the loop, with one line for people; or a code with err. NULL: cannot be done here. Same context. */
+    int (*upgrade)(void *context, const char *actor, const char *reason,
+                   void (*done)(void *context, bool passed, const char *text), void *done_context,
+                   struct err_text *err);
     void *reload_context;
 };
 
@@ -64,6 +72,15 @@ struct admin_options {
 MUST_CHECK int admin_create(const struct admin_options *options, struct admin **out, struct err_text *err);
 /* Closes all clients and unlinks the socket file if it is still ours. NULL is allowed. */
 void admin_destroy(struct admin *admin);
+/* Shows every socket that it listens with: purposes "admin", "remote" and "metrics". */
+void admin_sockets(const struct admin *admin, given_visit_fn *visit, void *context);
+/* Lets nobody new in until admin_resume; who comes waits in the kernel. Those who are in stay. */
+void admin_hold(struct admin *admin);
+void admin_resume(struct admin *admin);
+/* Another process goes on with the sockets: admin_destroy leaves the files. Stays held. */
+void admin_leave(struct admin *admin);
+/* The files of sockets that were given are this process's from now on, but for those of a service manager. */
+void admin_own(struct admin *admin);
 /* Replaces the services that commands see; both borrowed from now on. A wait goes on by the service's name.
  */
 void admin_set_services(struct admin *admin, const struct admin_service *services, size_t services_len);

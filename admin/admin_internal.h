@@ -101,7 +101,7 @@ typedef int command_handler(struct command_call *call, struct err_text *err);
 
 command_handler cmd_help, cmd_status, cmd_start, cmd_share, cmd_pause, cmd_resume, cmd_skip, cmd_abort,
     cmd_commit, cmd_plan, cmd_report, cmd_wait, cmd_watch, cmd_events, cmd_check, cmd_backend, cmd_weight,
-    cmd_connections, cmd_kill, cmd_top, cmd_show, cmd_reload, cmd_log_level;
+    cmd_connections, cmd_kill, cmd_top, cmd_show, cmd_reload, cmd_upgrade, cmd_log_level;
 
 /* What dispatch_line gives back. */
 struct dispatch_reply {
@@ -208,6 +208,9 @@ MUST_CHECK int metrics_http_create(struct admin *admin, const struct addr *addre
                                    struct err_text *err);
 void metrics_http_destroy(struct metrics_http *http);
 const struct addr *metrics_http_address(const struct metrics_http *http);
+/* As admin_sockets and admin_hold; http NULL is allowed. */
+void metrics_http_sockets(const struct metrics_http *http, given_visit_fn *visit, void *context);
+void metrics_http_hold(struct metrics_http *http, bool hold);
 
 /* top.c: begins to read the counters once a second. ERR_NOMEM. */
 struct top;
@@ -223,10 +226,15 @@ struct server_spec {
     const char *path; /* borrowed; must outlive the server */
     uint32_t mode;
     enum command_role most; /* of anybody on this socket */
+    struct given *given;    /* borrowed for the call; NULL: none */
 };
 MUST_CHECK int server_create(struct admin *admin, const struct server_spec *spec, struct admin_server **out,
                              struct err_text *err);
 void server_destroy(struct admin_server *server);
+/* As admin_sockets, admin_hold, admin_leave and admin_own. */
+void server_sockets(const struct admin_server *server, given_visit_fn *visit, void *context);
+void server_hold(struct admin_server *server, bool hold);
+void server_leave(struct admin_server *server, bool leaves);
 /* Those that follow something look, in the next turn of the loop. NULL is allowed. */
 void server_wake(struct admin_server *server);
 

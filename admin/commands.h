@@ -33,6 +33,7 @@
     X(CONNECTIONS)                                                                                           \
     X(KILL)                                                                                                  \
     X(RELOAD)                                                                                                \
+    X(UPGRADE)                                                                                               \
     X(LOG_LEVEL)                                                                                             \
     X(SHOW)
 

@@ -295,6 +295,19 @@ static const struct command table[COMMAND_COUNT] = {
                     "listening sockets are not touched; a migration that runs goes on by the plan it began "
                     "with.\n",
         },
+    [COMMAND_UPGRADE] =
+        {
+            .name = "upgrade",
+            .role = COMMAND_ROLE_ADMIN,
+            .changes = true,
+            .summary = "replaces the running program by the one in its file now",
+            .help = "As SIGUSR2, with the outcome as the reply. The new program is started with the same "
+                    "arguments, takes\n"
+                    "over listening sockets, journal and counters, and serves from then on; the old one "
+                    "ends when its\n"
+                    "last connection has. If the new one fails, hangs or does not fit, the old one goes on "
+                    "as before.\n",
+        },
     [COMMAND_LOG_LEVEL] =
         {
             .name = "log-level",

@@ -13,29 +13,14 @@
 #define AUDIT_LINE_MAX 512u /* bytes of the line that the audit log repeats */
 
 static command_handler *const handlers[COMMAND_COUNT] = {
-    [COMMAND_HELP] = cmd_help,
-    [COMMAND_STATUS] = cmd_status,
-    [COMMAND_START] = cmd_start,
-    [COMMAND_SHARE] = cmd_share,
-    [COMMAND_PAUSE] = cmd_pause,
-    [COMMAND_RESUME] = cmd_resume,
-    [COMMAND_SKIP] = cmd_skip,
-    [COMMAND_ABORT] = cmd_abort,
-    [COMMAND_COMMIT] = cmd_commit,
-    [COMMAND_PLAN] = cmd_plan,
-    [COMMAND_REPORT] = cmd_report,
-    [COMMAND_WAIT] = cmd_wait,
-    [COMMAND_WATCH] = cmd_watch,
-    [COMMAND_EVENTS] = cmd_events,
-    [COMMAND_BACKEND] = cmd_backend,
-    [COMMAND_WEIGHT] = cmd_weight,
-    [COMMAND_TOP] = cmd_top,
-    [COMMAND_CONNECTIONS] = cmd_connections,
-    [COMMAND_KILL] = cmd_kill,
-    [COMMAND_SHOW] = cmd_show,
-    [COMMAND_CHECK] = cmd_check,
-    [COMMAND_RELOAD] = cmd_reload,
-    [COMMAND_LOG_LEVEL] = cmd_log_level,
+    [COMMAND_HELP] = cmd_help,     [COMMAND_STATUS] = cmd_status,   [COMMAND_START] = cmd_start,
+    [COMMAND_SHARE] = cmd_share,   [COMMAND_PAUSE] = cmd_pause,     [COMMAND_RESUME] = cmd_resume,
+    [COMMAND_SKIP] = cmd_skip,     [COMMAND_ABORT] = cmd_abort,     [COMMAND_COMMIT] = cmd_commit,
+    [COMMAND_PLAN] = cmd_plan,     [COMMAND_REPORT] = cmd_report,   [COMMAND_WAIT] = cmd_wait,
+    [COMMAND_WATCH] = cmd_watch,   [COMMAND_EVENTS] = cmd_events,   [COMMAND_BACKEND] = cmd_backend,
+    [COMMAND_WEIGHT] = cmd_weight, [COMMAND_TOP] = cmd_top,         [COMMAND_CONNECTIONS] = cmd_connections,
+    [COMMAND_KILL] = cmd_kill,     [COMMAND_SHOW] = cmd_show,       [COMMAND_CHECK] = cmd_check,
+    [COMMAND_RELOAD] = cmd_reload, [COMMAND_UPGRADE] = cmd_upgrade, [COMMAND_LOG_LEVEL] = cmd_log_level,
 };
 
 char *dispatch_error(const char *message)

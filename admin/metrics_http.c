@@ -29,7 +29,9 @@ struct metrics_http {
     struct event *back_off;          /* owned; turns accepting on again */
     struct list clients;             /* of http_client */
     size_t clients_len;
-    struct addr address; /* as bound */
+    struct addr address, wanted; /* as bound, and as configured */
+    bool held;                   /* accepts nobody for now */
+    bool foreign;                /* the socket is a service manager's */
 };
 
 struct http_client {
@@ -259,7 +261,9 @@ static void on_back_off(evutil_socket_t fd, short what, void *context)
     struct metrics_http *http = context;
     (void)fd;
     (void)what;
-    (void)evconnlistener_enable(http->listener);
+    if (!http->held) {
+        (void)evconnlistener_enable(http->listener);
+    }
 }
 
 /* ---- life */
@@ -268,10 +272,17 @@ static int bind_listener(struct metrics_http *http, const struct addr *address, 
 {
     char text[ADDR_TEXT_MAX];
     addr_format(address, text, sizeof(text));
-    http->listener =
-        evconnlistener_new_bind(http->admin->options.base, on_accept, http,
-                                LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE, BACKLOG,
-                                &address->sa, (int)address->len);
+    struct event_base *base = http->admin->options.base;
+    http->wanted = *address;
+    int given = given_take(http->admin->options.given, "metrics", address, &http->foreign);
+    if (given >= 0) {
+        http->listener = evconnlistener_new(base, on_accept, http,
+                                            LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, given);
+    } else {
+        http->listener = evconnlistener_new_bind(
+            base, on_accept, http, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE, BACKLOG,
+            &address->sa, (int)address->len);
+    }
     if (http->listener == NULL) {
         int cause = errno;
         (void)err_set_errno(err, "metrics.listen %s", text);
@@ -325,4 +336,19 @@ void metrics_http_destroy(struct metrics_http *http)
 const struct addr *metrics_http_address(const struct metrics_http *http)
 {
     return &http->address;
+}
+
+void metrics_http_sockets(const struct metrics_http *http, given_visit_fn *visit, void *context)
+{
+    if (http != NULL) {
+        visit(context, "metrics", &http->wanted, http->foreign, evconnlistener_get_fd(http->listener));
+    }
+}
+
+void metrics_http_hold(struct metrics_http *http, bool hold)
+{
+    if (http != NULL) {
+        http->held = hold;
+        (void)(hold ? evconnlistener_disable(http->listener) : evconnlistener_enable(http->listener));
+    }
 }

@@ -28,7 +28,9 @@ struct remote {
     struct admin_server *server; /* borrowed: who is let in becomes its client */
     SSL_CTX *context;            /* owned; replaced by remote_reload */
     struct evconnlistener *listener;
-    struct addr address; /* as bound */
+    struct addr address, wanted; /* as bound, and as configured */
+    bool held;                   /* accepts nobody for now */
+    bool foreign;                /* the socket is a service manager's */
     struct event *back_off;
     struct list arrivals; /* of struct arrival, oldest first */
     size_t arrivals_len;
@@ -260,7 +262,9 @@ static void on_back_off(evutil_socket_t fd, short what, void *context)
     struct remote *remote = context;
     (void)fd;
     (void)what;
-    (void)evconnlistener_enable(remote->listener);
+    if (!remote->held) {
+        (void)evconnlistener_enable(remote->listener);
+    }
 }
 
 /* ---- life */
@@ -275,11 +279,17 @@ static int bind_listener(struct remote *remote, const struct config *config, str
         return err_set(err, ERR_INVALID, "admin.remote.listen = \"%s\": an IP address and a port are needed",
                        text);
     }
-    /* The port is shared, so that the next program can bind it before this one lets go. */
-    remote->listener = evconnlistener_new_bind(remote->server->admin->options.base, on_accept, remote,
-                                               LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC |
-                                                   LEV_OPT_REUSEABLE | LEV_OPT_REUSEABLE_PORT,
-                                               BACKLOG, &address->sa, (int)address->len);
+    struct event_base *base = remote->server->admin->options.base;
+    remote->wanted = *address;
+    int given = given_take(remote->server->admin->options.given, "remote", address, &remote->foreign);
+    if (given >= 0) {
+        remote->listener = evconnlistener_new(base, on_accept, remote,
+                                              LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, given);
+    } else {
+        remote->listener = evconnlistener_new_bind(
+            base, on_accept, remote, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE,
+            BACKLOG, &address->sa, (int)address->len);
+    }
     if (remote->listener == NULL) {
         int cause = errno;
         (void)err_set_errno(err, "admin.remote.listen %s", text);
@@ -355,4 +365,19 @@ void remote_destroy(struct remote *remote)
     }
     SSL_CTX_free(remote->context);
     free(remote);
+}
+
+void remote_sockets(const struct remote *remote, given_visit_fn *visit, void *context)
+{
+    if (remote != NULL) {
+        visit(context, "remote", &remote->wanted, remote->foreign, evconnlistener_get_fd(remote->listener));
+    }
+}
+
+void remote_hold(struct remote *remote, bool hold)
+{
+    if (remote != NULL) {
+        remote->held = hold;
+        (void)(hold ? evconnlistener_disable(remote->listener) : evconnlistener_enable(remote->listener));
+    }
 }

@@ -101,6 +101,24 @@ static int bind_socket(struct admin_server *server, const struct sockaddr_un *ad
     return ERR_OK;
 }
 
+/* A socket that somebody opened before us; its file is as it was made. False: there is none. */
+static bool adopt_socket(struct admin_server *server, const struct sockaddr_un *path)
+{
+    struct addr address = {.len = sizeof(*path), .un = *path};
+    struct stat made;
+    server->fd = given_take(server->spec.given, "admin", &address, &server->foreign);
+    server->spec.given = NULL;
+    if (server->fd < 0) {
+        return false;
+    }
+    server->leaves = true;
+    if (lstat(path->sun_path, &made) == 0) {
+        server->device = made.st_dev;
+        server->inode = made.st_ino;
+    }
+    return true;
+}
+
 static int open_socket(struct admin_server *server, struct err_text *err)
 {
     const char *path = server->spec.path;
@@ -111,6 +129,9 @@ static int open_socket(struct admin_server *server, struct err_text *err)
                        sizeof(address.sun_path) - 1);
     }
     memcpy(address.sun_path, path, length);
+    if (adopt_socket(server, &address)) {
+        return ERR_OK;
+    }
     int code = clear_path(&address, err);
     if (code != ERR_OK) {
         return code;
@@ -271,7 +292,7 @@ static void on_back_off_end(evutil_socket_t fd, short what, void *context)
     struct admin_server *server = context;
     (void)fd;
     (void)what;
-    if (event_add(server->accept_event, NULL) != 0) {
+    if (!server->held && event_add(server->accept_event, NULL) != 0) {
         (void)evtimer_add(server->back_off, &back_off);
     }
 }
@@ -306,6 +327,30 @@ void server_wake(struct admin_server *server)
     if (server != NULL) {
         event_active(server->wake, EV_TIMEOUT, 0);
     }
+}
+
+/* ---- another process takes over */
+
+void server_sockets(const struct admin_server *server, given_visit_fn *visit, void *context)
+{
+    struct addr wanted = {.len = sizeof(wanted.un), .un = {.sun_family = AF_UNIX}};
+    (void)snprintf(wanted.un.sun_path, sizeof(wanted.un.sun_path), "%s", server->spec.path);
+    visit(context, "admin", &wanted, server->foreign, server->fd);
+}
+
+void server_hold(struct admin_server *server, bool hold)
+{
+    server->held = hold;
+    (void)event_del(server->accept_event);
+    (void)event_del(server->back_off);
+    if (!hold && event_add(server->accept_event, NULL) != 0) {
+        (void)evtimer_add(server->back_off, &back_off);
+    }
+}
+
+void server_leave(struct admin_server *server, bool leaves)
+{
+    server->leaves = leaves;
 }
 
 /* ---- life */
@@ -347,8 +392,8 @@ static void unlink_own(const struct admin_server *server)
 {
     struct stat found;
     const char *path = server->spec.path;
-    if (server->inode != 0 && lstat(path, &found) == 0 && found.st_dev == server->device &&
-        found.st_ino == server->inode) {
+    if (server->inode != 0 && !server->foreign && !server->leaves && lstat(path, &found) == 0 &&
+        found.st_dev == server->device && found.st_ino == server->inode) {
         (void)unlink(path);
     }
 }

@@ -25,6 +25,9 @@ struct admin_server {
     struct admin *admin; /* borrowed */
     struct server_spec spec;
     int fd;         /* listening */
+    bool held;      /* accepts nobody for now */
+    bool foreign;   /* the socket file is a service manager's */
+    bool leaves;    /* another process goes on with the socket, or still has it */
     int reserve_fd; /* given up to let an operator in when descriptors ran out; -1: given up */
     dev_t device;   /* of the socket file, to unlink only our own */
     ino_t inode;
@@ -73,6 +76,9 @@ MUST_CHECK int remote_create(struct admin_server *server, struct remote **out, s
 void remote_reload(struct remote *remote);
 /* As bound. */
 const struct addr *remote_address(const struct remote *remote);
+/* As admin_sockets and admin_hold; remote NULL is allowed. */
+void remote_sockets(const struct remote *remote, given_visit_fn *visit, void *context);
+void remote_hold(struct remote *remote, bool hold);
 /* NULL is allowed. Those that are clients already stay until their server goes. */
 void remote_destroy(struct remote *remote);
 

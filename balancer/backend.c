@@ -96,6 +96,7 @@ void backend_put(struct backend *backend)
     struct board *board = backend->board;
     /* Sequentially consistent: who then looks whether somebody waits for room, see queue.c. */
     if (atomic_fetch_sub(&board->claims[backend->slot].count, 1) == 1) {
+        free(backend->inherited);
         free(backend);
         board_put(board);
     }
@@ -184,7 +185,8 @@ bool backend_is_backup(const struct backend *backend)
 uint64_t backend_open(const struct backend *backend)
 {
     /* One of the claims is the model's. */
-    return atomic_load_explicit(&backend->board->claims[backend->slot].count, memory_order_relaxed) - 1;
+    return atomic_load_explicit(&backend->board->claims[backend->slot].count, memory_order_relaxed) - 1 +
+           backend->inherited_open;
 }
 
 void backend_read(const struct backend *backend, struct stats_backend_reading *out)
@@ -193,6 +195,27 @@ void backend_read(const struct backend *backend, struct stats_backend_reading *o
     for (unsigned worker = 0; worker < backend->workers; worker++) {
         stats_backend_read_add(&backend->stats[worker], out);
     }
+    if (backend->inherited != NULL) {
+        stats_backend_reading_add(backend->inherited, out);
+    }
+}
+
+int backend_inherit(struct backend *backend, uint64_t open, const struct stats_backend_reading *counted)
+{
+    if (counted != NULL && backend->inherited == NULL) {
+        backend->inherited = malloc(sizeof(*backend->inherited));
+        if (backend->inherited == NULL) {
+            return ERR_NOMEM;
+        }
+    }
+    if (counted != NULL) {
+        *backend->inherited = *counted;
+    } else {
+        free(backend->inherited);
+        backend->inherited = NULL;
+    }
+    backend->inherited_open = open;
+    return 0;
 }
 
 const char *backend_state_name(enum backend_state state)

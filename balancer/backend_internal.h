@@ -49,8 +49,10 @@ struct backend {
     bool leaving;
     enum backend_state state;
     enum backend_admin admin;
-    enum backend_admin agent_admin; /* what the backend's agent asks for, beside the operator */
-    uint32_t agent_percent;         /* of the weight */
+    enum backend_admin agent_admin;          /* what the backend's agent asks for, beside the operator */
+    uint32_t agent_percent;                  /* of the weight */
+    struct stats_backend_reading *inherited; /* owned; what another process counted. NULL: nothing */
+    uint64_t inherited_open;
     unsigned workers;
     /* Fixed. */
     struct board *board; /* counted */

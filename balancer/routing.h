@@ -142,6 +142,13 @@ struct routing_queue_reading {
 };
 void routing_queue_read(const struct routing *routing, size_t group, struct routing_queue_reading *out);
 
+/*
+ * Where the exact count of connections stands, 0 to 9999, for a routing in another process that goes on from
+ * there. set: before anything is picked by the view in force.
+ */
+uint32_t routing_count_phase(const struct routing *routing);
+void routing_set_count_phase(struct routing *routing, uint32_t phase_bp);
+
 /* Builds the view and puts it in force for the next pick on any worker. ERR_NOMEM: the old view stays, call
  * again. */
 MUST_CHECK int routing_publish(struct routing *routing, struct err_text *err);
@@ -182,6 +189,10 @@ bool backend_is_leaving(const struct backend *backend);
 uint64_t backend_open(const struct backend *backend);
 /* Sums the counters of all workers into out (cleared first). */
 void backend_read(const struct backend *backend, struct stats_backend_reading *out);
+/* What another process has or had open on it and counted (copied; NULL: nothing): part of backend_open and
+ * backend_read from now on, in place of what was set before. ERR_NOMEM: that stays. */
+MUST_CHECK int backend_inherit(struct backend *backend, uint64_t open,
+                               const struct stats_backend_reading *counted);
 const char *backend_state_name(enum backend_state state);
 const char *backend_admin_name(enum backend_admin admin);
 

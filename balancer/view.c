@@ -159,6 +159,19 @@ static int build_split(struct routing *routing)
     return 0;
 }
 
+uint32_t routing_count_phase(const struct routing *routing)
+{
+    const struct view_split *split = routing->split;
+    return share_phase_after(atomic_load_explicit(&routing->split->tickets, memory_order_relaxed),
+                             split->phase_bp, split->share_bp);
+}
+
+void routing_set_count_phase(struct routing *routing, uint32_t phase_bp)
+{
+    atomic_store_explicit(&routing->split->tickets, 0, memory_order_relaxed);
+    routing->split->phase_bp = phase_bp % SHARE_BP_FULL;
+}
+
 static struct routing_view *build_view(struct routing *routing)
 {
     struct routing_view *view = calloc(1, sizeof(*view) + routing->groups_len * sizeof(struct view_group *));

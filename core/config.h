@@ -384,6 +384,9 @@ struct config {
     uint64_t spin_us; /* 0: never look before sleeping */
     char *state_dir;
     uint64_t shutdown_timeout_us;
+    struct {
+        uint64_t ready_timeout_us, drain_timeout_us;
+    } upgrade;
     char *user, *group; /* who to become once all is bound; NULL: who it is */
     bool sandbox;
     struct {

@@ -52,3 +52,32 @@ void stats_backend_read_add(const struct stats_backend *from, struct stats_backe
     histogram_read_add(&from->connect_us, &to->connect_us);
     histogram_read_add(&from->response_us, &to->response_us);
 }
+
+static void add_histogram(const struct histogram_reading *from, struct histogram_reading *to)
+{
+    for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+        to->bucket[i] += from->bucket[i];
+    }
+    to->count += from->count;
+    to->sum_us += from->sum_us;
+}
+
+void stats_service_reading_add(const struct stats_service_reading *from, struct stats_service_reading *to)
+{
+#define STATS_ADD(name, help) to->name += from->name;
+    STATS_SERVICE_COUNTERS(STATS_ADD)
+    for (size_t i = 0; i < STATS_CLOSE_COUNT; i++) {
+        to->closed[i] += from->closed[i];
+    }
+}
+
+void stats_backend_reading_add(const struct stats_backend_reading *from, struct stats_backend_reading *to)
+{
+    STATS_BACKEND_COUNTERS(STATS_ADD)
+#undef STATS_ADD
+    for (size_t i = 0; i < STATS_ERROR_COUNT; i++) {
+        to->errors[i] += from->errors[i];
+    }
+    add_histogram(&from->connect_us, &to->connect_us);
+    add_histogram(&from->response_us, &to->response_us);
+}

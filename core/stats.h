@@ -127,4 +127,8 @@ const char *stats_error_name(enum stats_error error);
 void stats_service_read_add(const struct stats_service *from, struct stats_service_reading *to);
 void stats_backend_read_add(const struct stats_backend *from, struct stats_backend_reading *to);
 
+/* Adds one reading to another. */
+void stats_service_reading_add(const struct stats_service_reading *from, struct stats_service_reading *to);
+void stats_backend_reading_add(const struct stats_backend_reading *from, struct stats_backend_reading *to);
+
 #endif

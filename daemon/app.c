@@ -8,6 +8,7 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "daemon/handover_internal.h"
 #include "daemon/reload.h"
 
 #include <errno.h>
@@ -75,10 +76,16 @@ static int prepare_state_dir(const char *dir, struct err_text *err)
 static int open_journal(struct app *app, struct err_text *err)
 {
     int rc = prepare_state_dir(app->config->state_dir, err);
-    if (rc == 0) {
-        rc = journal_open(app->config->state_dir, &app->journal, err);
-    }
     if (rc != 0) {
+        return rc;
+    }
+    int lock = successor_take_lock(app->successor);
+    rc = lock < 0 ? journal_open(app->config->state_dir, &app->journal, err)
+                  : journal_open_held(app->config->state_dir, lock, &app->journal, err);
+    if (rc != 0) {
+        if (lock >= 0) {
+            (void)close(lock);
+        }
         return rc;
     }
     migration_recall(app->journal, app->events);
@@ -130,6 +137,14 @@ static void reload(void *context, const char *actor, const char *reason, admin_r
     app_reload(context, actor, reason, done, done_context);
 }
 
+static int upgrade(void *context, const char *actor, const char *reason,
+                   void (*done)(void *context, bool passed, const char *text), void *done_context,
+                   struct err_text *err)
+{
+    struct app *app = context;
+    return handover_begin(app->handover, actor, reason, done, done_context, err);
+}
+
 static int create_admin(struct app *app, struct err_text *err)
 {
     struct addr metrics;
@@ -151,7 +166,9 @@ static int create_admin(struct app *app, struct err_text *err)
                                           .events = app->events,
                                           .services = app->admin_services,
                                           .services_len = app->admin_services_len,
+                                          .given = app->given,
                                           .reload = reload,
+                                          .upgrade = upgrade,
                                           .reload_context = app,
                                           .started_us = app->started_us};
     return admin_create(&options, &app->admin, err);
@@ -180,6 +197,9 @@ static int build(struct app *app, const struct app_options *options, struct err_
     if (rc == 0) {
         rc = create_admin(app, err);
     }
+    if (rc == 0 && handover_create(app, app->starter, &app->handover) != 0) {
+        rc = err_set(err, ERR_NOMEM, "out of memory");
+    }
     return rc;
 }
 
@@ -191,9 +211,14 @@ int app_create(const struct app_options *options, struct app **out, struct err_t
     }
     app->config = options->config;
     app->targets = options->targets;
+    app->starter = options->starter;
+    app->successor = options->successor;
+    app->given = options->successor != NULL ? successor_given(options->successor) : options->given;
+    list_init(&app->formers);
     app->started_us = clock_mono_us();
     app->state = APP_BUILT;
     int rc = build(app, options, err);
+    app->given = NULL;
     if (rc != 0) {
         app_destroy(app);
         return rc;
@@ -205,7 +230,16 @@ int app_create(const struct app_options *options, struct app **out, struct err_t
 int app_run(struct app *app, struct err_text *err)
 {
     int rc = worker_pool_start(app->pool, err);
+    bool follows = app->successor != NULL;
+    if (rc == 0 && follows) {
+        rc = successor_take(app->successor, app, err);
+        app->successor = NULL;
+    }
+    if (rc == 0) {
+        admin_own(app->admin);
+    }
     for (size_t i = 0; rc == 0 && i < app->services_len; i++) {
+        proxy_service_own(app->services[i].proxy);
         rc = proxy_service_start(app->services[i].proxy, err);
         if (rc == 0) {
             app_tell_addresses(&app->services[i]);
@@ -218,7 +252,10 @@ int app_run(struct app *app, struct err_text *err)
     events_add(app->events, clock_wall_us(), EVENTS_INFO, NULL, "start", "shuntd", NULL,
                "shuntd %s is ready: services %zu, backends %zu, workers %u", SHUNT_VERSION, app->services_len,
                app->targets->backends, worker_pool_count(app->pool));
-    rc = notify_create(app->base, app->pool, app_describe, app, &app->notify, err);
+    rc = app->settling ? 0 : app_tell_manager(app, err);
+    if (rc == 0 && follows && successor_taken(app) != 0) {
+        rc = err_set(err, ERR_NOMEM, "out of memory");
+    }
     if (rc != 0) {
         return rc;
     }
@@ -226,6 +263,16 @@ int app_run(struct app *app, struct err_text *err)
         return err_set(err, ERR_SYSTEM, "the control loop failed");
     }
     return 0;
+}
+
+int app_tell_manager(struct app *app, struct err_text *err)
+{
+    return notify_create(app->base, app->pool, app_describe, app, &app->notify, err);
+}
+
+struct handover *app_handover(struct app *app)
+{
+    return app->handover;
 }
 
 bool app_is_stopping(const struct app *app)
@@ -263,6 +310,8 @@ void app_destroy(struct app *app)
     }
     app_reload_drop(app);
     notify_destroy(app->notify);
+    handover_destroy(app->handover);
+    formers_destroy(app);
     if (app->admin != NULL) {
         admin_destroy(app->admin);
     }

@@ -14,11 +14,17 @@
 
 struct app;
 struct event_base;
+struct handover;
+struct starter;
+struct successor;
 
 struct app_options {
     const struct config *config; /* borrowed; must outlive the app */
     struct targets *targets;     /* borrowed; made from config; must outlive the app, which takes its sets */
     int log_fd;                  /* where log lines go; borrowed */
+    struct starter *starter;     /* borrowed; starts the program that is to follow. NULL: none can */
+    struct successor *successor; /* borrowed; this program is to take over from another. NULL: it is not */
+    struct given *given; /* sockets of a service manager, borrowed. NULL: none, or successor has them */
 };
 
 /*
@@ -37,6 +43,8 @@ MUST_CHECK int app_run(struct app *app, struct err_text *err);
  */
 void app_stop(struct app *app, bool at_once, const char *why);
 bool app_is_stopping(const struct app *app);
+/* For those who ask for an upgrade (signals, the admin socket). Borrowed. */
+struct handover *app_handover(struct app *app);
 /* After app_run returned, or without it. NULL is allowed. */
 void app_destroy(struct app *app);
 

@@ -4,6 +4,7 @@
 
 #include "admin/admin.h"
 #include "core/events.h"
+#include "core/list.h"
 #include "core/worker.h"
 #include "daemon/app.h"
 #include "daemon/notify.h"
@@ -60,14 +61,30 @@ struct app {
     struct admin_service *admin_services; /* owned; what the admin room borrows */
     size_t admin_services_len;
     struct admin *admin;
-    struct notify *notify;    /* NULL: no service manager listens */
-    struct event *stop_timer; /* while stopping */
-    uint64_t stop_due_us;     /* when the present wait is over, monotonic */
-    uint64_t stop_told_us;    /* when the log last said what it waits for */
+    struct notify *notify;       /* NULL: no service manager listens */
+    struct starter *starter;     /* borrowed; NULL: none */
+    struct successor *successor; /* borrowed; NULL: this program did not take over from another */
+    struct given *given;         /* borrowed, while it is built; NULL: none */
+    struct handover *handover;   /* to the program that follows */
+    struct list formers;         /* of struct former: programs before this one */
+    struct json_t *ended;        /* owned; what those counted that are gone; NULL: none */
+    bool settling;               /* the one before may still take everything back */
+    struct event *stop_timer;    /* while stopping */
+    uint64_t stop_due_us;        /* when the present wait is over, monotonic */
+    uint64_t stop_told_us;       /* when the log last said what it waits for */
 };
 
-/* Client connections open now, over all services. */
+/* Client connections open now, over all services, in the programs before this one too. */
 uint64_t app_open(const struct app *app);
+/* Begins to talk to the service manager. */
+MUST_CHECK int app_tell_manager(struct app *app, struct err_text *err);
+/* ---- stop.c */
+
+/* Another program has taken over: only the connections that are open go on here, for upgrade.drain_timeout.
+ */
+void app_retire(struct app *app);
+/* While that goes on: they have shutdown_timeout from now on, or no time at all. */
+void app_hurry(struct app *app, bool at_once);
 /* ---- app_services.c */
 
 bool app_has_checks(const struct config_service *config);

@@ -6,6 +6,7 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "daemon/handover_internal.h"
 
 #include <assert.h>
 #include <event2/event.h>
@@ -71,6 +72,8 @@ static void close_connections(void *context, const struct migration_close *what)
                  LOG_TEXT("service", service->config->name),
                  LOG_TEXT("group", routing_group_name(service->routing, what->group)));
     }
+    formers_close(service->app, service->config->name, routing_group_name(service->routing, what->group),
+                  what);
 }
 
 static void tell_room(void *context, uint64_t *open, uint64_t *most)
@@ -107,6 +110,7 @@ static int create_migration(struct app *app, struct app_service *service, struct
                                               .config = service->config,
                                               .journal = app->journal,
                                               .events = app->events,
+                                              .handed_over = app->successor != NULL,
                                               .close_connections = close_connections,
                                               .room = tell_room,
                                               .certificate_end_us = tell_certificate,
@@ -140,7 +144,8 @@ static int create_listeners(struct app *app, struct app_service *service, struct
                                                          .half_close_us = config->timeouts.half_close_us},
                                             .retries = config->retries,
                                             .connection_log_bp = config->connection_log_bp,
-                                            .config = config};
+                                            .config = config,
+                                            .given = app->given};
     int rc = proxy_service_create(app->proxy, &spec, &service->proxy, err);
     return rc != 0 ? advise_listen(config->name, rc, err) : 0;
 }
@@ -193,7 +198,9 @@ static int create_service(struct app *app, struct app_service *service, const st
     if (rc == 0) {
         rc = create_migration(app, service, err);
     }
-    if (rc == 0 && app_has_checks(service->config)) {
+    if (rc == 0 && app_has_checks(service->config) && app->successor != NULL) {
+        rc = health_examine(service->config, err); /* they begin with the states that are handed over */
+    } else if (rc == 0 && app_has_checks(service->config)) {
         rc = health_create(app->base, service->routing, service->config, app->events, &service->health, err);
     }
     if (rc == 0) {

@@ -7,9 +7,11 @@
 #include "core/log.h"
 #include "daemon/app.h"
 #include "daemon/demo/demo.h"
+#include "daemon/handover.h"
 #include "daemon/privileges.h"
 #include "daemon/sandbox.h"
 #include "daemon/signals.h"
+#include "daemon/starter.h"
 #include "daemon/targets.h"
 #include "proxy/proxy.h"
 
@@ -36,7 +38,8 @@ static const char usage_text[] =
     "  shuntd demo         runs a whole migration on embedded backends: no file, no root, about 20 seconds\n"
     "\n"
     "Signals: TERM and INT stop accepting, wait for open connections and end; a second one ends at once;\n"
-    "HUP reads the configuration again, USR1 opens the log file again.\n"
+    "HUP reads the configuration again, USR1 opens the log file again, USR2 upgrades to the program in the\n"
+    "file now.\n"
     "Exit codes: 0 done, 64 usage, 73 cannot create, 77 not permitted, 78 bad configuration.\n"
     "The operator's tool is shuntctl: `shuntctl help`.\n";
 
@@ -127,12 +130,23 @@ static int check(const char *path)
     return EX_OK;
 }
 
-static int serve_with(const struct config *config, struct targets *targets)
+/* What comes from outside the configuration. */
+struct surroundings {
+    struct starter *starter;     /* NULL: the program cannot be upgraded */
+    struct successor *successor; /* NULL: it does not take over from another */
+};
+
+static int serve_with(const struct config *config, struct targets *targets,
+                      const struct surroundings *around)
 {
     struct err_text err = {""};
     struct app *app = NULL;
     struct signals *signals = NULL;
-    const struct app_options options = {.config = config, .targets = targets, .log_fd = STDERR_FILENO};
+    const struct app_options options = {.config = config,
+                                        .targets = targets,
+                                        .log_fd = STDERR_FILENO,
+                                        .starter = around->starter,
+                                        .successor = around->successor};
     int rc = signals_block(NULL, &err);
     if (rc == 0) {
         rc = app_create(&options, &app, &err);
@@ -149,6 +163,9 @@ static int serve_with(const struct config *config, struct targets *targets)
     if (rc == 0) {
         rc = app_run(app, &err);
     }
+    if (rc != 0) {
+        successor_refuse(around->successor, err.text);
+    }
     signals_destroy(signals);
     app_destroy(app);
     if (rc != 0) {
@@ -157,16 +174,37 @@ static int serve_with(const struct config *config, struct targets *targets)
     return exit_code(rc);
 }
 
-static int serve(const char *path)
+static int serve_file(const char *path, const struct surroundings *around)
 {
     struct config *config = NULL;
     struct targets *targets = NULL;
     if (load(path, TARGETS_START, &config, &targets) != 0) {
+        successor_refuse(around->successor, "its configuration has errors: shuntd -t shows them");
         return EX_CONFIG;
     }
-    int code = serve_with(config, targets);
+    successor_hello(around->successor);
+    int code = serve_with(config, targets, around);
     targets_destroy(targets);
     config_free(config);
+    return code;
+}
+
+/* The starter comes before threads, and before anything is given away. */
+static int serve(const char *path, char *const *argv)
+{
+    struct surroundings around = {.starter = NULL};
+    struct err_text err = {""};
+    int rc = successor_create(&around.successor, &err);
+    if (rc != 0) {
+        fprintf(stderr, "shuntd: %s\n", err.text);
+        return exit_code(rc);
+    }
+    if (starter_create(argv, &around.starter, &err) != 0) {
+        fprintf(stderr, "shuntd: %s: goes on, but cannot be upgraded\n", err.text);
+    }
+    int code = serve_file(path, &around);
+    successor_destroy(around.successor);
+    starter_destroy(around.starter);
     return code;
 }
 
@@ -238,5 +276,5 @@ int main(int argc, char **argv)
     if (code >= 0) {
         return code;
     }
-    return options.test ? check(options.config) : serve(options.config);
+    return options.test ? check(options.config) : serve(options.config, argv);
 }

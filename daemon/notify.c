@@ -131,6 +131,13 @@ void notify_stopping(struct notify *notify)
     }
 }
 
+void notify_successor(struct notify *notify, pid_t pid)
+{
+    if (notify != NULL) {
+        (void)sd_notifyf(0, "MAINPID=%d\nREADY=1", (int)pid);
+    }
+}
+
 void notify_destroy(struct notify *notify)
 {
     if (notify == NULL) {

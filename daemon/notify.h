@@ -8,6 +8,8 @@
 #include "core/err.h"
 #include "core/worker.h"
 
+#include <sys/types.h>
+
 struct event_base;
 struct notify;
 
@@ -22,6 +24,8 @@ void notify_reloading(struct notify *notify);
 void notify_ready(struct notify *notify);
 /* The end has begun. NULL is allowed. */
 void notify_stopping(struct notify *notify);
+/* Another process is the service's main one from now on; it tells of itself. NULL is allowed. */
+void notify_successor(struct notify *notify, pid_t pid);
 void notify_destroy(struct notify *notify);
 
 #endif

@@ -8,6 +8,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "daemon/app_internal.h"
+#include "daemon/handover.h"
 #include "daemon/notify.h"
 #include "daemon/reload_diff.h"
 
@@ -545,8 +546,10 @@ static struct reload *reload_create(struct app *app, const char *actor, const ch
 void app_reload(struct app *app, const char *actor, const char *reason, app_reloaded_fn *done, void *context)
 {
     struct err_text err = {""};
-    if (app->config->path == NULL || app_is_stopping(app) || app->reload != NULL) {
+    bool upgrade = handover_is_under_way(app->handover) || app->settling;
+    if (app->config->path == NULL || app_is_stopping(app) || app->reload != NULL || upgrade) {
         const char *why = app->reload != NULL    ? "another reload waits for names"
+                          : upgrade              ? "an upgrade is under way, try again in a moment"
                           : app_is_stopping(app) ? "the program is stopping"
                                                  : "it was started without a file";
         (void)err_set(&err, ERR_STATE, "nothing was changed: %s", why);

@@ -144,7 +144,8 @@ static bool ends_with(const char *text, const char *end)
 
 bool reload_is_live(const char *path, const char *service)
 {
-    static const char *const live[] = {"log.level", "log.rate", "shutdown_timeout"};
+    static const char *const live[] = {"log.level", "log.rate", "shutdown_timeout", "upgrade.ready_timeout",
+                                       "upgrade.drain_timeout"};
     static const char *const of_service[] = {"name", "retries", "connection_log"};
     /* How a group's connections look to its backends was tried and fixed when the service began to listen. */
     static const char *const outward[] = {".send_proxy", ".send_proxy_tlvs", ".source"};

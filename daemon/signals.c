@@ -1,12 +1,12 @@
 /*
  * Answers for what each signal does. Runs on the control thread. Stopping itself is daemon/app's work,
- * reading the configuration again daemon/reload.c's. Upgrading in place does not exist in this version: its
- * signal is answered with a line in the log and must never end the process.
+ * reading the configuration again daemon/reload.c's, upgrading daemon/handover.c's.
  */
 #include "daemon/signals.h"
 
 #include "core/log.h"
 #include "daemon/app.h"
+#include "daemon/handover.h"
 #include "daemon/reload.h"
 
 #include <errno.h>
@@ -83,8 +83,7 @@ static void answer(struct app *app, uint32_t number)
         log_reopen();
         break;
     default:
-        log_line(LOG_LEVEL_WARN, "upgrading in place is not part of this version: nothing was done",
-                 LOG_TEXT("signal", "SIGUSR2"));
+        handover_signal(app_handover(app));
         break;
     }
 }

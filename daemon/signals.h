@@ -16,8 +16,8 @@ struct signals;
  * SIGPIPE and SIGXFSZ. Before any thread is started. set (may be NULL) receives what was blocked. */
 MUST_CHECK int signals_block(sigset_t *set, struct err_text *err);
 
-/* TERM and INT stop app, a second one at once; HUP, USR1 and USR2 are logged and change nothing. app is
- * borrowed and must outlive it. */
+/* TERM and INT stop app, a second one at once; HUP reads the configuration again, USR1 opens the log again,
+ * USR2 upgrades. app is borrowed and must outlive it. */
 MUST_CHECK int signals_create(struct app *app, struct signals **out, struct err_text *err);
 /* NULL is allowed. */
 void signals_destroy(struct signals *signals);

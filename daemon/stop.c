@@ -8,6 +8,7 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "daemon/handover_internal.h"
 
 #include <event2/event.h>
 
@@ -45,6 +46,9 @@ static void on_look(evutil_socket_t fd, short what, void *context)
     struct app *app = context;
     uint64_t now_us = clock_mono_us();
     uint64_t open = app_open(app);
+    if (handover_is_busy(app->handover)) {
+        return; /* the next program is being ended, or clients still read their replies */
+    }
     if (open == 0 || (app->state == APP_CLOSING && now_us >= app->stop_due_us)) {
         finish(app);
     } else if (app->state == APP_DRAINING && now_us >= app->stop_due_us) {
@@ -69,6 +73,8 @@ void app_stop(struct app *app, bool at_once, const char *why)
         return;
     }
     bool again = app->state > APP_SERVING;
+    handover_cancel(app->handover);
+    formers_stop(app, again || at_once);
     log_line(LOG_LEVEL_INFO, again || at_once ? "stopping at once" : "stopping: no new connections",
              LOG_TEXT("cause", why), LOG_UINT("open", app_open(app)));
     if (!again) {
@@ -86,5 +92,35 @@ void app_stop(struct app *app, bool at_once, const char *why)
     }
     if (again || at_once || arm(app) != 0) {
         finish(app);
+    }
+}
+
+void app_retire(struct app *app)
+{
+    uint64_t now_us = clock_mono_us();
+    uint64_t patience_us = app->config->upgrade.drain_timeout_us;
+    if (app->state > APP_SERVING) {
+        return; /* it was told to stop meanwhile, and does */
+    }
+    app->state = APP_DRAINING;
+    app->stop_due_us = patience_us >= CLOCK_NEVER - now_us ? CLOCK_NEVER : now_us + patience_us;
+    app->stop_told_us = now_us;
+    if (arm(app) != 0) {
+        log_line(LOG_LEVEL_ERROR, "out of memory: this program does not end by itself");
+    }
+}
+
+void app_hurry(struct app *app, bool at_once)
+{
+    uint64_t now_us = clock_mono_us();
+    uint64_t patience_us = app->config->shutdown_timeout_us;
+    if (app->state < APP_DRAINING) { /* who followed has it all, so this one has nothing to go on with */
+        app_stop(app, at_once, "the program that took over was told to stop");
+        return;
+    }
+    if (at_once) {
+        finish(app);
+    } else if (app->state == APP_DRAINING && patience_us < app->stop_due_us - now_us) {
+        app->stop_due_us = now_us + patience_us;
     }
 }

@@ -36,8 +36,11 @@ static int command(struct migration *m, struct machine_input *input, const struc
                    struct err_text *err)
 {
     uint32_t group = machine_is_open(&m->machine) ? m->machine.target : input->target;
-    int rc;
+    int rc = handover_allows(m, err);
 
+    if (rc != 0) {
+        return rc;
+    }
     input->usable = group == ROUTING_NONE ? 0 : routing_usable(m->options.routing, group);
     rc = migration_perform(m, input, who, err);
     if (rc == ERR_STATE) {

@@ -20,6 +20,7 @@
 
 static const struct migration_asker plan_asker = {.actor = "plan", .reason = NULL};
 static const struct migration_asker restart_asker = {.actor = "restart", .reason = NULL};
+static const struct migration_asker shutdown_asker = {.actor = "shutdown", .reason = NULL};
 
 static uint64_t real_clock_us(void *context)
 {
@@ -330,6 +331,9 @@ static int perform_due(struct migration *m, struct machine_input *input)
 
 void migration_turn(struct migration *m)
 {
+    if (m->frozen) {
+        return;
+    }
     if (m->unpublished) {
         migration_route(m);
     }
@@ -408,26 +412,27 @@ static void pause_after_restart(struct migration *m)
     }
 }
 
-/* Takes up what the journal says, puts it in force, and says so. */
-static void restart(struct migration *m)
+void migration_restore(struct migration *m)
 {
-    struct machine_input input = {.event = MACHINE_RESTART};
-    char words[200];
-    struct err_text err;
-    bool found;
-
-    record_restore(m, &found, &input.plan_changed, words, sizeof(words));
+    record_restore(m, &m->restored.found, &m->restored.plan_changed, m->restored.words,
+                   sizeof(m->restored.words));
     m->machine.mark_us = m->clock_us(m->clock_context);
     m->settle_until_us = m->machine.mark_us + settle_us(m);
     overrides_restore(m);
     migration_route(m);
-    if (words[0] != '\0') {
+}
+
+void migration_begin(struct migration *m, const struct migration_asker *who)
+{
+    struct machine_input input = {.event = MACHINE_RESTART, .plan_changed = m->restored.plan_changed};
+    struct err_text err;
+
+    if (m->restored.words[0] != '\0') {
         events_add(m->options.events, clock_wall_us(), EVENTS_WARN, m->options.config->name, "phase",
-                   "restart", NULL, "%s", words);
+                   who->actor, NULL, "%s", m->restored.words);
     }
-    if (found && machine_is_open(&m->machine)) {
-        (void)(migration_perform(m, &input, &restart_asker, &err) == 0);
-        pause_after_restart(m);
+    if (m->restored.found && machine_is_open(&m->machine)) {
+        (void)(migration_perform(m, &input, who, &err) == 0);
     }
 }
 
@@ -457,8 +462,13 @@ int migration_create_with_clock(const struct migration_options *options, uint64_
         return rc;
     }
     random_seed(&m->random, clock_us(clock_context));
-    restart(m);
-    migration_arm(m);
+    migration_restore(m);
+    m->frozen = options->handed_over;
+    if (!m->frozen) {
+        migration_begin(m, &restart_asker);
+        pause_after_restart(m);
+        migration_arm(m);
+    }
     *out = m;
     return 0;
 }
@@ -468,8 +478,7 @@ int migration_create(const struct migration_options *options, struct migration *
     return migration_create_with_clock(options, real_clock_us, NULL, out, err);
 }
 
-/* An orderly end: the time served up to now is worth a wait for the disk. */
-static void write_last_progress(struct migration *m)
+void migration_write_served(struct migration *m, const struct migration_asker *who)
 {
     struct migration_asker cause = {.actor = m->actor, .reason = m->why};
     struct machine state = m->machine;
@@ -479,7 +488,7 @@ static void write_last_progress(struct migration *m)
         return;
     }
     state.served_us = machine_served_us(&state, m->clock_us(m->clock_context));
-    record = record_of_state(m, &state, "progress", "shutdown", &restart_asker, &cause, "");
+    record = record_of_state(m, &state, "progress", who->actor, who, &cause, "");
     if (record != NULL) {
         (void)(journal_append(m->options.journal, record, true, NULL) == 0);
         json_decref(record);
@@ -502,8 +511,8 @@ void migration_destroy(struct migration *m)
     if (m == NULL) {
         return;
     }
-    if (m->machine.number > 0) {
-        write_last_progress(m);
+    if (m->machine.number > 0 && !m->frozen) { /* an orderly end is worth a wait for the disk */
+        migration_write_served(m, &shutdown_asker);
     }
     migration_abandon(m);
 }

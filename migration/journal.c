@@ -34,6 +34,7 @@ struct journal {
     uint64_t compact_size; /* after the last rewrite, or at open */
     uint64_t last_number;
     bool torn; /* bytes may stand behind good_bytes: cut before the next append */
+    bool held; /* another program writes */
     struct journal_records records;
     char notes[512];
 };
@@ -84,14 +85,8 @@ static void close_both(int dir, int lock)
 }
 
 static int open_dir(const char *dir, struct journal *journal, struct err_text *err)
+static int take_lock(const char *dir, struct journal *journal, struct err_text *err)
 {
-    if (mkdir(dir, 0750) != 0 && errno != EEXIST) {
-        return err_set_errno(err, "state_dir: cannot create %s", dir);
-    }
-    journal->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (journal->dir < 0) {
-        return err_set_errno(err, "state_dir: cannot open %s", dir);
-    }
     journal->lock = openat(journal->dir, "journal.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
     if (journal->lock < 0) {
         return err_set_errno(err, "state_dir: cannot create %s/journal.lock", dir);
@@ -105,6 +100,32 @@ static int open_dir(const char *dir, struct journal *journal, struct err_text *e
         return err_set_errno(err, "state_dir: cannot lock %s/journal.lock", dir);
     }
     return 0;
+}
+
+/* A lock that was handed over is of the open file, so it is held as long as anybody has it open. */
+static int adopt_lock(const char *dir, int lock, struct journal *journal, struct err_text *err)
+{
+    struct stat theirs, ours;
+    if (fstat(lock, &theirs) != 0 || fstatat(journal->dir, "journal.lock", &ours, 0) != 0 ||
+        theirs.st_dev != ours.st_dev || theirs.st_ino != ours.st_ino) {
+        return err_set(err, ERR_STATE,
+                       "%s is not the state_dir of the program that runs: another one needs a restart", dir);
+    }
+    journal->lock = lock;
+    return 0;
+}
+
+/* lock < 0: its own. */
+static int open_dir(const char *dir, int lock, struct journal *journal, struct err_text *err)
+{
+    if (mkdir(dir, 0750) != 0 && errno != EEXIST) {
+        return err_set_errno(err, "state_dir: cannot create %s", dir);
+    }
+    journal->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (journal->dir < 0) {
+        return err_set_errno(err, "state_dir: cannot open %s", dir);
+    }
+    return lock < 0 ? take_lock(dir, journal, err) : adopt_lock(dir, lock, journal, err);
 }
 
 static int read_file(struct journal *journal, char **text, size_t *len, struct err_text *err)
@@ -328,6 +349,9 @@ static int load(struct journal *journal, struct err_text *err)
     journal->records = scan.records;
     journal->good_bytes = journal->compact_size = scan.good_bytes;
     journal->last_number = scan.last_number;
+    if (journal->held) {
+        return 0; /* what looks torn may be a record on its way */
+    }
     if (scan.note[0] != '\0') {
         note(journal, scan.note);
     }
@@ -348,7 +372,7 @@ static int load(struct journal *journal, struct err_text *err)
     return rc;
 }
 
-int journal_open(const char *dir, struct journal **out, struct err_text *err)
+static int open_with(const char *dir, int lock, struct journal **out, struct err_text *err)
 {
     struct journal *journal = calloc(1, sizeof(*journal));
     int rc;
@@ -357,21 +381,87 @@ int journal_open(const char *dir, struct journal **out, struct err_text *err)
         return err_set(err, ERR_NOMEM, "no memory for the journal");
     }
     journal->dir = journal->lock = journal->fd = -1;
+    journal->held = lock >= 0;
     if (asprintf(&journal->path, "%s/journal", dir) < 0) {
         journal->path = NULL;
         rc = err_set(err, ERR_NOMEM, "no memory for the journal");
     } else {
-        rc = open_dir(dir, journal, err);
+        rc = open_dir(dir, lock, journal, err);
     }
     if (rc == 0) {
         journal->fd = openat(journal->dir, "journal", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
         rc = journal->fd < 0 ? err_set_errno(err, "cannot open %s", journal->path) : load(journal, err);
     }
     if (rc != 0) {
+        if (journal->lock == lock) {
+            journal->lock = -1; /* the caller's still */
+        }
         journal_close(journal);
         return rc;
     }
     *out = journal;
+    return 0;
+}
+
+int journal_open(const char *dir, struct journal **out, struct err_text *err)
+{
+    return open_with(dir, -1, out, err);
+}
+
+int journal_open_held(const char *dir, int lock, struct journal **out, struct err_text *err)
+{
+    return open_with(dir, lock, out, err);
+}
+
+int journal_lock(const struct journal *journal)
+{
+    return journal->lock;
+}
+
+void journal_hold(struct journal *journal)
+{
+    if (journal->torn && cut_back(journal) != 0) {
+        (void)fdatasync(journal->fd); /* whoever reads it next cuts it */
+    }
+    journal->held = true;
+}
+
+void journal_release(struct journal *journal)
+{
+    if (journal->held && journal->lock >= 0) {
+        close(journal->lock);
+        journal->lock = -1;
+    }
+}
+
+int journal_resume(struct journal *journal, struct err_text *err)
+{
+    struct journal_records before = journal->records;
+    int mine = journal->fd;
+    int rc;
+
+    if (!journal->held) {
+        return 0;
+    }
+    journal->fd =
+        openat(journal->dir, "journal", O_RDWR | O_CLOEXEC); /* it may have been put in place anew */
+    if (journal->fd < 0) {
+        journal->fd = mine;
+        return err_set_errno(err, "cannot open %s", journal->path);
+    }
+    journal->records = (struct journal_records){0};
+    journal->held = false;
+    rc = load(journal, err);
+    if (rc != 0) {
+        journal->held = true;
+        journal_records_clear(&journal->records);
+        journal->records = before;
+        close(journal->fd);
+        journal->fd = mine;
+        return rc;
+    }
+    journal_records_clear(&before);
+    close(mine);
     return 0;
 }
 
@@ -382,10 +472,12 @@ void journal_close(struct journal *journal)
     }
     journal_records_clear(&journal->records);
     if (journal->fd >= 0) {
-        if (journal->torn) {
+        if (journal->torn && !journal->held) {
             (void)cut_back(journal);
         }
-        (void)fdatasync(journal->fd); /* what was not worth waiting for */
+        if (!journal->held) {
+            (void)fdatasync(journal->fd); /* what was not worth waiting for */
+        }
         close(journal->fd);
     }
     close_both(journal->dir, journal->lock);
@@ -419,6 +511,8 @@ int journal_append(struct journal *journal, json_t *record, bool durable, struct
 
     if (rc != 0) {
         return rc;
+    if (journal->held) {
+        return err_set(err, ERR_STATE, "the journal is with another program, to which this one hands over");
     }
     if (stamp(journal, record, &stamped) != 0) {
         return err_set(err, ERR_NOMEM, "no memory for a record of the journal");

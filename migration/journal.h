@@ -22,7 +22,24 @@ struct journal;
  * tail; nothing was changed), ERR_UNAVAILABLE (a newer format).
  */
 MUST_CHECK int journal_open(const char *dir, struct journal **out, struct err_text *err);
+/*
+ * The same for a program that is to take over from another, which still writes and handed it the descriptor
+ * of its lock: both hold that then, and whoever goes last lets go. The journal is held (see journal_hold):
+ * read, not repaired. lock: taken over on success. ERR_STATE when it is not the lock of this dir.
+ */
+MUST_CHECK int journal_open_held(const char *dir, int lock, struct journal **out, struct err_text *err);
+/* Closes. What is still to be written is, unless it is held. NULL is allowed. */
 void journal_close(struct journal *journal);
+
+/* The descriptor of the lock, to be handed to another program. Borrowed. */
+int journal_lock(const struct journal *journal);
+/* From now on another program writes: every append fails (ERR_STATE), and nothing touches the file. */
+void journal_hold(struct journal *journal);
+/* Lets go of the lock of a held one for good. */
+void journal_release(struct journal *journal);
+/* Takes it back once no other writes: reads anew what is there, also what was written meanwhile. On failure
+ * it stays held. Errors as journal_open. Does nothing when it is not held. */
+MUST_CHECK int journal_resume(struct journal *journal, struct err_text *err);
 /* What was cut or compacted at open, for the log; empty when nothing. */
 const char *journal_open_notes(const struct journal *journal);
 

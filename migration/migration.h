@@ -81,6 +81,7 @@ struct migration_options {
     struct config *whole; /* that config is part of: shared (config_share). NULL: it outlives the migration */
     struct journal *journal; /* shared by all services */
     struct events_ring *events;
+    bool handed_over; /* by another program, which has frozen it: nothing is done before migration_take */
     /* Closes connections still open on a group (drain), in its own time. May be NULL in tests. */
     void (*close_connections)(void *context, const struct migration_close *what);
     /* Client connections open now, and how many there may be at most. NULL: not looked at. */
@@ -98,6 +99,16 @@ struct migration_options {
 MUST_CHECK int migration_create(const struct migration_options *options, struct migration **out,
                                 struct err_text *err);
 void migration_destroy(struct migration *migration);
+
+/*
+ * Another program takes over, in steps, so that it can be taken back. freeze writes the time served to the
+ * journal and stands still: no step is taken, every verb is refused; the traffic goes by what is in force.
+ * take goes on, in the program that took over or, when nothing came of it, in this one: again says that the
+ * journal was written by another meanwhile and counts. The part of a hold that was served counts, what the
+ * gate had seen does not. A frozen one that is destroyed writes nothing more.
+ */
+void migration_freeze(struct migration *m);
+void migration_take(struct migration *m, bool again);
 
 /*
  * A reload, in two halves so that it is all or nothing. begin makes all that can fail and changes nothing:

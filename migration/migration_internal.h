@@ -15,6 +15,7 @@
  *   aim.c         the share in force, steered or not
  *   rate.c        connections a minute, for the plan
  *   hooked.c      what hooks and webhooks are told and asked
+ *   handover.c    stands still for another program, and goes on
  *
  * Control thread only.
  */
@@ -88,10 +89,15 @@ struct migration {
     struct setup setup;                 /* in force */
     struct setup *next;                 /* owned; for the next start; NULL: the same */
     struct machine machine;
-    char why[256];            /* reason of the last command, or of what stopped the plan */
-    char actor[64];           /* who gave it */
-    char journal_error[256];  /* the last failure to write */
-    bool unpublished;         /* the routing could not be published: try again */
+    char why[256];           /* reason of the last command, or of what stopped the plan */
+    char actor[64];          /* who gave it */
+    char journal_error[256]; /* the last failure to write */
+    bool frozen;             /* another program takes over, or is about to hand over to this one */
+    bool unpublished;        /* the routing could not be published: try again */
+    struct restored {        /* by migration_restore */
+        bool found, plan_changed;
+        char words[200]; /* what could not be taken over */
+    } restored;
     uint64_t settle_until_us; /* after a restart: until then the health checks may not have spoken */
     uint64_t progress_us;     /* when progress was last journaled */
     uint64_t drained_from;    /* connections that drains had closed when this one began */
@@ -158,6 +164,14 @@ void narrate_reason(const struct migration *m, uint64_t now_us, char *out, size_
 void narrate_id(const struct migration *m, const struct machine *state, char *out, size_t out_size);
 /* Names of the backends of a group that are not usable, for people; empty when all are. */
 void narrate_down(const struct migration *m, uint32_t group, char *out, size_t out_size);
+
+/* handover.c: 0, or why nothing can be changed now. */
+MUST_CHECK int handover_allows(const struct migration *m, struct err_text *err);
+/* controller.c: takes up what the journal says, and begin puts it in force for good and says so; who: why. */
+void migration_restore(struct migration *m);
+void migration_begin(struct migration *m, const struct migration_asker *who);
+/* The time served, durable, unless nothing runs. */
+void migration_write_served(struct migration *m, const struct migration_asker *who);
 
 /* drain.c: closes what is due now. */
 void drain_turn(struct migration *m);

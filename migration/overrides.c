@@ -77,8 +77,11 @@ int migration_set_weight(struct migration *m, struct backend *backend, uint32_t 
 {
     uint32_t before = backend_weight(backend);
     char text[256];
-    int rc;
+    int rc = handover_allows(m, err);
 
+    if (rc != 0) {
+        return rc;
+    }
     if (weight > ROUTING_WEIGHT_MAX) {
         return err_set(err, ERR_RANGE, "a weight is 0 to %u", ROUTING_WEIGHT_MAX);
     }
@@ -98,8 +101,11 @@ int migration_set_admin(struct migration *m, struct backend *backend, enum backe
 {
     enum backend_admin before = backend_admin(backend);
     char text[256];
-    int rc;
+    int rc = handover_allows(m, err);
 
+    if (rc != 0) {
+        return rc;
+    }
     routing_set_admin(m->options.routing, backend, admin);
     rc = routing_publish(m->options.routing, err);
     if (rc != 0) {

@@ -87,12 +87,70 @@ static int probe_free(const struct addr *address, struct err_text *err)
     return code;
 }
 
+/* A worker listens on one socket for each address, or on several where more were given than there are
+ * workers: closing one would reset those who wait in it. */
+static int make_listeners(struct proxy_service *service, size_t rounds, struct err_text *err)
+{
+    for (unsigned w = 0; w < service->proxy->workers; w++) {
+        struct service_worker *home = service->per_worker[w];
+        home->listeners = calloc(rounds * service->listen_len + 1, sizeof(*home->listeners));
+        if (home->listeners == NULL) {
+            return err_set(err, ERR_NOMEM, "service %s: out of memory", service->name);
+        }
+        home->listeners_len = rounds * service->listen_len;
+        for (size_t i = 0; i < home->listeners_len; i++) {
+            struct listener *listener = &home->listeners[i];
+            listener->fd = -1;
+            listener->home = home;
+            list_init(&listener->node);
+            deadline_init(&listener->retry);
+        }
+    }
+    return 0;
+}
+
+/* The place of the n-th socket of an address. */
+static struct listener *listener_at(const struct proxy_service *service, size_t index, size_t n)
+{
+    unsigned workers = service->proxy->workers;
+    return &service->per_worker[n % workers]->listeners[n / workers * service->listen_len + index];
+}
+
+/* Sockets that were given are shared where there are fewer of them than workers. */
+static int adopt_tcp(struct proxy_service *service, size_t index, struct given *given, struct err_text *err)
+{
+    struct addr *address = &service->listen[index];
+    char purpose[GIVEN_PURPOSE_MAX];
+    size_t n = 0;
+    given_purpose_of_service(service->name, purpose);
+    for (int fd = given_take(given, purpose, address, &service->foreign[index]); fd >= 0;
+         fd = given_take(given, purpose, address, &service->foreign[index])) {
+        listener_at(service, index, n++)->fd = fd;
+        if (!set_options(fd, address, false)) {
+            return bind_failed(-1, address, "set socket options", err);
+        }
+        if (service->proxy->paces) {
+            stream_avoid_pacing(fd, address);
+        }
+    }
+    for (size_t w = n; w < service->proxy->workers; w++) {
+        listener_at(service, index, w)->fd =
+            fcntl(listener_at(service, index, w % n)->fd, F_DUPFD_CLOEXEC, 0);
+        if (listener_at(service, index, w)->fd < 0) {
+            return bind_failed(-1, address, "share a socket", err);
+        }
+    }
+    address->len = sizeof(address->in6);
+    (void)getsockname(listener_at(service, index, 0)->fd, &address->sa, &address->len);
+    return 0;
+}
+
 static int bind_tcp(struct proxy_service *service, size_t index, struct err_text *err)
 {
     struct addr *address = &service->listen[index];
     int code = probe_free(address, err);
     for (unsigned w = 0; code == 0 && w < service->proxy->workers; w++) {
-        struct listener *listener = &service->per_worker[w]->listeners[index];
+        struct listener *listener = listener_at(service, index, w);
         code = socket_bind(address, true, &listener->fd, err);
         if (code == 0 && service->proxy->paces) {
             stream_avoid_pacing(listener->fd, address);
@@ -125,33 +183,77 @@ static void unlink_stale(const struct addr *address)
     close(fd);
 }
 
-static int bind_unix(struct proxy_service *service, size_t index, struct err_text *err)
+static int bind_unix(struct proxy_service *service, size_t index, struct given *given, struct err_text *err)
 {
     const struct addr *address = &service->listen[index];
-    unlink_stale(address);
-    int code = socket_bind(address, false, &service->unix_fd[index], err);
-    if (code == 0 && listen(service->unix_fd[index], LISTENER_BACKLOG) != 0) {
-        code = bind_failed(-1, address, "listen", err);
+    char purpose[GIVEN_PURPOSE_MAX];
+    int code = 0;
+    given_purpose_of_service(service->name, purpose);
+    service->unix_fd[index] = given_take(given, purpose, address, &service->foreign[index]);
+    if (service->unix_fd[index] >= 0) {
+        atomic_store(&service->leaves_paths, true); /* until proxy_service_own */
+    } else {
+        unlink_stale(address);
+        code = socket_bind(address, false, &service->unix_fd[index], err);
+        if (code == 0 && listen(service->unix_fd[index], LISTENER_BACKLOG) != 0) {
+            code = bind_failed(-1, address, "listen", err);
+        }
     }
     for (unsigned w = 0; code == 0 && w < service->proxy->workers; w++) {
-        service->per_worker[w]->listeners[index].fd = service->unix_fd[index];
+        listener_at(service, index, w)->fd = service->unix_fd[index];
     }
     return code;
 }
 
-int listener_bind_all(struct proxy_service *service, struct err_text *err)
+static int bind_one(struct proxy_service *service, size_t index, struct given *given, struct err_text *err)
 {
-    int code = 0;
+    char purpose[GIVEN_PURPOSE_MAX];
+    if (addr_is_unix(&service->listen[index])) {
+        return bind_unix(service, index, given, err);
+    }
+    given_purpose_of_service(service->name, purpose);
+    return given_count(given, purpose, &service->listen[index]) > 0 ? adopt_tcp(service, index, given, err)
+                                                                    : bind_tcp(service, index, err);
+}
+
+int listener_bind_all(struct proxy_service *service, struct given *given, struct err_text *err)
+{
+    char purpose[GIVEN_PURPOSE_MAX];
+    size_t most = 1;
+    given_purpose_of_service(service->name, purpose);
+    for (size_t i = 0; i < service->listen_len; i++) {
+        size_t n = given_count(given, purpose, &service->listen[i]);
+        most = n > most ? n : most;
+    }
+    int code = make_listeners(service, (most + service->proxy->workers - 1) / service->proxy->workers, err);
     for (size_t i = 0; code == 0 && i < service->listen_len; i++) {
-        code = addr_is_unix(&service->listen[i]) ? bind_unix(service, i, err) : bind_tcp(service, i, err);
+        code = bind_one(service, i, given, err);
     }
     return code;
+}
+
+void proxy_service_sockets(const struct proxy_service *service, given_visit_fn *visit, void *context)
+{
+    char purpose[GIVEN_PURPOSE_MAX];
+    given_purpose_of_service(service->name, purpose);
+    for (size_t i = 0; i < service->listen_len; i++) {
+        size_t rounds = addr_is_unix(&service->listen[i]) ? 0 : service->per_worker[0]->listeners_len;
+        if (service->unix_fd[i] >= 0) {
+            visit(context, purpose, &service->wanted[i], service->foreign[i], service->unix_fd[i]);
+        }
+        for (size_t n = 0; n < rounds / service->listen_len * service->proxy->workers; n++) {
+            int fd = listener_at(service, i, n)->fd;
+            if (fd >= 0) {
+                visit(context, purpose, &service->wanted[i], service->foreign[i], fd);
+            }
+        }
+    }
 }
 
 static void pause_one(struct listener *listener, uint64_t now_us)
 {
     struct proxy_worker *shared = listener->home->shared;
-    if (listener->paused || !listener->registered) {
+    if (listener->paused || !listener->registered || shared->held) {
         return;
     }
     event_del(&listener->event);
@@ -173,8 +275,43 @@ static void resume_one(struct listener *listener)
 
 void listener_pause_all(struct service_worker *home, uint64_t now_us)
 {
-    for (size_t i = 0; home->listeners != NULL && i < home->service->listen_len; i++) {
+    for (size_t i = 0; home->listeners != NULL && i < home->listeners_len; i++) {
         pause_one(&home->listeners[i], now_us);
+    }
+}
+
+void listener_hold(struct proxy_worker *shared)
+{
+    list_each (node, &shared->homes) {
+        struct service_worker *home = list_entry(node, struct service_worker, node);
+        for (size_t i = 0; home->listeners != NULL && i < home->listeners_len; i++) {
+            struct listener *listener = &home->listeners[i];
+            if (listener->paused) {
+                deadline_cancel(&listener->retry);
+                list_remove(&listener->node);
+                listener->paused = false;
+            } else if (listener->registered) {
+                event_del(&listener->event);
+            }
+        }
+    }
+    shared->held = true;
+}
+
+void listener_unhold(struct proxy_worker *shared)
+{
+    if (!shared->held) {
+        return;
+    }
+    shared->held = false;
+    list_each (node, &shared->homes) {
+        struct service_worker *home = list_entry(node, struct service_worker, node);
+        for (size_t i = 0; home->listeners != NULL && i < home->listeners_len; i++) {
+            struct listener *listener = &home->listeners[i];
+            if (listener->registered && event_add(&listener->event, NULL) != 0) {
+                pause_one(listener, clock_mono_us());
+            }
+        }
     }
 }
 
@@ -267,15 +404,15 @@ static void on_accept(evutil_socket_t fd, short what, void *context)
 
 void listener_start(struct service_worker *home)
 {
-    for (size_t i = 0; i < home->service->listen_len; i++) {
+    for (size_t i = 0; i < home->listeners_len; i++) {
         struct listener *listener = &home->listeners[i];
         struct event_base *base = worker_base(home->shared->worker);
-        if (listener->registered ||
+        if (listener->registered || listener->fd < 0 ||
             event_assign(&listener->event, base, listener->fd, EV_READ | EV_PERSIST, on_accept, listener)) {
             continue;
         }
         listener->registered = true;
-        if (event_add(&listener->event, NULL) != 0) {
+        if (!home->shared->held && event_add(&listener->event, NULL) != 0) {
             pause_one(listener, clock_mono_us());
         }
     }
@@ -288,7 +425,9 @@ static void close_unix(struct proxy_service *service)
         if (service->unix_fd[i] >= 0) {
             close(service->unix_fd[i]);
             service->unix_fd[i] = -1;
-            (void)unlink(service->listen[i].un.sun_path);
+            if (!service->foreign[i] && !atomic_load(&service->leaves_paths)) {
+                (void)unlink(service->listen[i].un.sun_path);
+            }
         }
     }
 }
@@ -299,7 +438,7 @@ void listener_stop(struct service_worker *home)
     if (home->listeners == NULL) {
         return;
     }
-    for (size_t i = 0; i < service->listen_len; i++) {
+    for (size_t i = 0; i < home->listeners_len; i++) {
         struct listener *listener = &home->listeners[i];
         if (listener->registered) {
             event_del(&listener->event);
@@ -307,7 +446,7 @@ void listener_stop(struct service_worker *home)
             list_remove(&listener->node);
         }
         listener->registered = false;
-        if (listener->fd >= 0 && !addr_is_unix(&service->listen[i])) {
+        if (listener->fd >= 0 && !addr_is_unix(&service->listen[i % service->listen_len])) {
             close(listener->fd);
         }
         listener->fd = -1;

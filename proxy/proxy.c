@@ -144,3 +144,57 @@ uint64_t proxy_max_connections(const struct proxy *proxy)
 {
     return proxy->max_connections;
 }
+
+/* ---- accepting stops for a while */
+
+struct hold {
+    struct proxy *proxy;
+    void (*done)(void *context);
+    void *context;
+};
+
+static void hold_worker(struct worker *worker, void *arg)
+{
+    const struct hold *hold = arg;
+    listener_hold(&hold->proxy->worker[worker_index(worker)]);
+}
+
+static void unhold_worker(struct worker *worker, void *arg)
+{
+    const struct hold *hold = arg;
+    listener_unhold(&hold->proxy->worker[worker_index(worker)]);
+}
+
+static void on_held(void *arg)
+{
+    struct hold *hold = arg;
+    if (hold->done != NULL) {
+        hold->done(hold->context);
+    }
+    free(hold);
+}
+
+static int ask_workers(struct proxy *proxy, void (*fn)(struct worker *worker, void *arg),
+                       void (*done)(void *context), void *context)
+{
+    struct hold *hold = malloc(sizeof(*hold));
+    if (hold == NULL) {
+        return ERR_NOMEM;
+    }
+    *hold = (struct hold){.proxy = proxy, .done = done, .context = context};
+    int rc = worker_pool_call(proxy->pool, fn, on_held, hold);
+    if (rc != 0) {
+        free(hold);
+    }
+    return rc;
+}
+
+int proxy_hold(struct proxy *proxy, void (*done)(void *context), void *context)
+{
+    return ask_workers(proxy, hold_worker, done, context);
+}
+
+int proxy_resume(struct proxy *proxy)
+{
+    return ask_workers(proxy, unhold_worker, NULL, NULL);
+}

@@ -8,6 +8,7 @@
 #include "balancer/routing.h"
 #include "core/addr.h"
 #include "core/err.h"
+#include "core/given.h"
 #include "core/stats.h"
 #include "core/worker.h"
 
@@ -38,6 +39,8 @@ struct proxy_service_spec {
     uint32_t connection_log_bp;          /* of the connections that ended so many have a line in the log */
     const struct config_service *config; /* borrowed for the call: what stands between the service and its
                                             clients. NULL: nothing */
+    struct given *given; /* sockets that listen already, taken where an address is the same; borrowed for the
+                            call. NULL: none */
 };
 
 /* Raises the soft descriptor limit to the hard one and derives the connection limit from it (see
@@ -46,6 +49,14 @@ MUST_CHECK int proxy_create(const struct proxy_options *options, struct proxy **
 /* All services destroyed before. */
 void proxy_destroy(struct proxy *proxy);
 uint64_t proxy_max_connections(const struct proxy *proxy);
+/*
+ * Nothing more is accepted by any service until proxy_resume; the listening sockets stay open, so who comes
+ * waits in the kernel. done(context) runs on the control thread once no worker accepts any more. ERR_NOMEM:
+ * nothing has changed.
+ */
+MUST_CHECK int proxy_hold(struct proxy *proxy, void (*done)(void *context), void *context);
+/* ERR_NOMEM: nothing is accepted yet, call again. */
+MUST_CHECK int proxy_resume(struct proxy *proxy);
 
 /* Binds and listens, but accepts nothing before proxy_service_start. A Unix path that exists is replaced only
  * if nothing listens on it. Errors name the address: ERR_EXISTS (in use), ERR_DENIED, ERR_SYSTEM, ERR_NOMEM.
@@ -58,6 +69,13 @@ MUST_CHECK int proxy_examine(const struct config_service *config, struct err_tex
 MUST_CHECK int proxy_service_start(struct proxy_service *service, struct err_text *err);
 /* Stops accepting and closes the listeners; connections go on. */
 void proxy_service_stop(struct proxy_service *service);
+/* The same where another process has the listeners too and goes on with them: paths of Unix sockets stay. */
+void proxy_service_leave(struct proxy_service *service);
+/* Paths of Unix sockets that were given are this process's to remove from now on, but for those of a service
+ * manager. Before proxy_service_start. */
+void proxy_service_own(struct proxy_service *service);
+/* Shows every listening socket, those of one address in the order of the workers. Not once it is stopped. */
+void proxy_service_sockets(const struct proxy_service *service, given_visit_fn *visit, void *context);
 /* Only once it is stopped and proxy_service_open is 0, or after worker_pool_destroy. */
 void proxy_service_destroy(struct proxy_service *service);
 
@@ -72,6 +90,10 @@ uint64_t proxy_service_open(const struct proxy_service *service);
 /* Sums the counters of all workers into out (cleared first). accepted = open + all of closed[], in every
  * reading taken while no connection changes. */
 void proxy_service_read(const struct proxy_service *service, struct stats_service_reading *out);
+
+/* What another process counted for this service, its open connections among it: part of every reading from
+ * now on, in place of what was set before. */
+void proxy_service_inherit(struct proxy_service *service, const struct stats_service_reading *counted);
 
 /* Which connections to close: all of the service, of a group, or of one backend. */
 struct proxy_close_filter {

@@ -119,7 +119,8 @@ struct service_worker {
     struct stats_service stats;
     struct proxy_service *service;
     struct proxy_worker *shared;
-    struct listener *listeners; /* owned, service->listen_len of them */
+    struct listener *listeners; /* owned; the i-th is for the address i modulo service->listen_len */
+    size_t listeners_len;       /* as many for each address as it needs to have all that were given */
     struct list connections;    /* in order of id */
     struct list visits;         /* of visit_part: those that are in the middle of the connections */
     struct deadline_queue *queue[CONN_DEADLINE_COUNT]; /* NULL: that timeout is off */
@@ -144,8 +145,11 @@ struct proxy_service {
     struct routing *routing; /* borrowed */
     char *name;
     struct addr *listen; /* owned; as bound */
+    struct addr *wanted; /* owned; as asked for: port 0 takes a free one */
+    bool *foreign;       /* owned; the path is not ours to remove */
     int *unix_fd;        /* owned; the shared descriptor of a Unix path, else -1 */
     size_t listen_len;
+    _Atomic bool leaves_paths;               /* others go on with the sockets, or have them still */
     uint64_t length_us[CONN_DEADLINE_COUNT]; /* CLOCK_NEVER: none */
     _Atomic uint32_t retries;                /* this and the next may change at run time */
     _Atomic uint32_t log_bp;                 /* of its connections so many are logged at their end */
@@ -167,7 +171,8 @@ struct proxy_service {
     _Atomic unsigned alive;     /* workers that still hold anything of it; 0: the workers have ended */
     _Atomic unsigned unfreed;   /* workers that have not yet seen a destroy; the last one frees */
     bool started, stopped;
-    struct service_worker **per_worker; /* owned */
+    struct stats_service_reading inherited; /* counted by another process; control thread */
+    struct service_worker **per_worker;     /* owned */
 };
 
 struct proxy_worker {
@@ -180,6 +185,7 @@ struct proxy_worker {
                    */
     struct list homes;             /* what the services have on this worker */
     struct list paused;            /* listeners that wait for descriptors */
+    bool held;                     /* nothing is accepted, by proxy_hold */
     struct deadline_queue *look;   /* CONN_LOOK_US */
     struct deadline_queue *flush;  /* CONN_FLUSH_POLL_US: looks whether a peer has acknowledged all */
     struct deadline_queue *pace;   /* BANDWIDTH_AGAIN_US: those that wait for bandwidth */
@@ -373,8 +379,11 @@ void close_finish(struct conn *conn, enum stats_close reason, int outcome, uint6
 
 /* ---- listener.c */
 
-/* Binds the listeners of all workers. */
-int listener_bind_all(struct proxy_service *service, struct err_text *err);
+/* Makes the listeners of all workers, from sockets that were given or bound anew. given may be NULL. */
+MUST_CHECK int listener_bind_all(struct proxy_service *service, struct given *given, struct err_text *err);
+/* All of this worker, of every service: they stop accepting but stay open, and begin again. */
+void listener_hold(struct proxy_worker *shared);
+void listener_unhold(struct proxy_worker *shared);
 void listener_start(struct service_worker *home);
 /* Stops accepting and closes. */
 void listener_stop(struct service_worker *home);

@@ -21,6 +21,8 @@ static void service_free(struct proxy_service *service)
     outward_release(service);
     free(service->per_worker);
     free(service->unix_fd);
+    free(service->wanted);
+    free(service->foreign);
     free(service->listen);
     free(service->name);
     free(service);
@@ -124,17 +126,6 @@ static int home_create(struct proxy_service *service, unsigned index, struct err
     list_init(&home->connections);
     list_init(&home->visits);
     list_init(&home->node);
-    home->listeners = calloc(service->listen_len + 1, sizeof(*home->listeners));
-    if (home->listeners == NULL) {
-        return err_set(err, ERR_NOMEM, "service %s: out of memory", service->name);
-    }
-    for (size_t i = 0; i < service->listen_len; i++) {
-        struct listener *listener = &home->listeners[i];
-        listener->fd = -1;
-        listener->home = home;
-        list_init(&listener->node);
-        deadline_init(&listener->retry);
-    }
     return 0;
 }
 
@@ -162,15 +153,17 @@ static struct proxy_service *service_alloc(struct proxy *proxy, const struct pro
     service->listen_len = spec->listen_len;
     service->name = strdup(spec->name);
     service->listen = calloc(spec->listen_len + 1, sizeof(*service->listen));
+    service->wanted = calloc(spec->listen_len + 1, sizeof(*service->wanted));
+    service->foreign = calloc(spec->listen_len + 1, sizeof(*service->foreign));
     service->unix_fd = calloc(spec->listen_len + 1, sizeof(*service->unix_fd));
     service->per_worker = calloc(proxy->workers, sizeof(struct service_worker *));
-    if (service->name == NULL || service->listen == NULL || service->unix_fd == NULL ||
-        service->per_worker == NULL) {
+    if (service->name == NULL || service->listen == NULL || service->wanted == NULL ||
+        service->foreign == NULL || service->unix_fd == NULL || service->per_worker == NULL) {
         service_free(service);
         return NULL;
     }
     for (size_t i = 0; i < spec->listen_len; i++) {
-        service->listen[i] = spec->listen[i];
+        service->listen[i] = service->wanted[i] = spec->listen[i];
         service->unix_fd[i] = -1;
     }
     const struct proxy_timeouts *t = &spec->timeouts;
@@ -206,7 +199,7 @@ int proxy_service_create(struct proxy *proxy, const struct proxy_service_spec *s
         code = home_create(service, w, err);
     }
     if (code == 0) {
-        code = listener_bind_all(service, err);
+        code = listener_bind_all(service, spec->given, err);
     }
     atomic_init(&service->listening, proxy->workers);
     atomic_init(&service->alive, proxy->workers);
@@ -251,6 +244,17 @@ void proxy_service_stop(struct proxy_service *service)
     }
 }
 
+void proxy_service_own(struct proxy_service *service)
+{
+    atomic_store(&service->leaves_paths, false);
+}
+
+void proxy_service_leave(struct proxy_service *service)
+{
+    atomic_store(&service->leaves_paths, true);
+    proxy_service_stop(service);
+}
+
 void proxy_service_destroy(struct proxy_service *service)
 {
     if (service == NULL) {
@@ -290,12 +294,21 @@ void proxy_service_read(const struct proxy_service *service, struct stats_servic
     for (unsigned w = 0; w < service->proxy->workers; w++) {
         stats_service_read_add(&service->per_worker[w]->stats, out);
     }
+    stats_service_reading_add(&service->inherited, out);
+}
+
+void proxy_service_inherit(struct proxy_service *service, const struct stats_service_reading *counted)
+{
+    service->inherited = *counted;
 }
 
 uint64_t proxy_service_open(const struct proxy_service *service)
 {
     /* Ends are read before beginnings, so the difference is never below zero. */
-    uint64_t closed = 0, accepted = 0;
+    uint64_t closed = 0, accepted = service->inherited.accepted;
+    for (int i = 0; i < STATS_CLOSE_COUNT; i++) {
+        closed += service->inherited.closed[i];
+    }
     for (unsigned w = 0; w < service->proxy->workers; w++) {
         for (int i = 0; i < STATS_CLOSE_COUNT; i++) {
             closed += atomic_load_explicit(&service->per_worker[w]->stats.closed[i], memory_order_acquire);

@@ -3,7 +3,7 @@ _shuntctl() {
     local word=${COMP_WORDS[COMP_CWORD]} words="" at=1
     [ "${COMP_WORDS[1]}" = -s ] && at=3
     if [ "$COMP_CWORD" -le "$at" ]; then
-        words="-s help status start share pause resume skip abort commit plan wait report watch events top check backend weight connections kill reload log-level show"
+        words="-s help status start share pause resume skip abort commit plan wait report watch events top check backend weight connections kill reload upgrade log-level show"
     else
         case ${COMP_WORDS[$at]} in
         help) words=" --json" ;;
@@ -27,6 +27,7 @@ _shuntctl() {
         connections) words="$(_shuntctl_services) --older --idle --client --backend --limit backend client group --count-by --json" ;;
         kill) words=" --older --idle --client --rate reason" ;;
         reload) words=" reason" ;;
+        upgrade) words=" reason" ;;
         log-level) words=" debug info warn error reason" ;;
         show) words=" settings metrics version confinement --json" ;;
         esac

@@ -46,6 +46,8 @@ complete -c shuntctl -n __fish_use_subcommand -a kill -d 'closes one connection,
 complete -c shuntctl -n '__fish_seen_subcommand_from kill' -a ' --older --idle --client --rate reason'
 complete -c shuntctl -n __fish_use_subcommand -a reload -d 'reads the configuration again, all of it or nothing'
 complete -c shuntctl -n '__fish_seen_subcommand_from reload' -a ' reason'
+complete -c shuntctl -n __fish_use_subcommand -a upgrade -d 'replaces the running program by the one in its file now'
+complete -c shuntctl -n '__fish_seen_subcommand_from upgrade' -a ' reason'
 complete -c shuntctl -n __fish_use_subcommand -a log-level -d 'sets the least important log lines that are written'
 complete -c shuntctl -n '__fish_seen_subcommand_from log-level' -a ' debug info warn error reason'
 complete -c shuntctl -n __fish_use_subcommand -a show -d 'shows what is in force now'

@@ -23,6 +23,7 @@ commands=(
     'connections:lists the open connections, or counts them'
     'kill:closes one connection, or all that are meant'
     'reload:reads the configuration again, all of it or nothing'
+    'upgrade:replaces the running program by the one in its file now'
     'log-level:sets the least important log lines that are written'
     'show:shows what is in force now'
 )
@@ -53,6 +54,7 @@ weight) compadd -- reason ;;
 connections) compadd -- $services --older --idle --client --backend --limit backend client group --count-by --json ;;
 kill) compadd -- --older --idle --client --rate reason ;;
 reload) compadd -- reason ;;
+upgrade) compadd -- reason ;;
 log-level) compadd -- debug info warn error reason ;;
 show) compadd -- settings metrics version confinement --json ;;
 esac

@@ -8,7 +8,7 @@ import socket
 import subprocess
 
 from . import config as config_module
-from .process import children, descriptor_kinds, die_with_parent
+from .process import Adopted, adopt_orphans, children, descriptor_kinds, die_with_parent
 from .waiting import scaled, wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -66,6 +66,8 @@ class Daemon:
         self.errors_path = self.folder / "stderr"
         self.popen = None
         self.descriptors_at_start = self.pipes_at_start = None
+        self.program = program("shuntd")
+        self.formers = []  # programs that were upgraded and may still have connections
 
     def write(self):
         self.path.write_text(config_module.write(self.settings) + "\n")
@@ -82,7 +84,7 @@ class Daemon:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (self.files, self.files))
 
         with open(self.errors_path, "ab") as errors:
-            self.popen = subprocess.Popen([program("shuntd"), "-c", self.path], stdin=subprocess.DEVNULL,
+            self.popen = subprocess.Popen([self.program, "-c", self.path], stdin=subprocess.DEVNULL,
                                           stdout=errors, stderr=errors, preexec_fn=prepare, env=self.environment)
         wait_until(self.answers, "the admin socket answers", within=10)
         self.descriptors_at_start = self.descriptors_held()
@@ -154,6 +156,27 @@ class Daemon:
     def port(self, index=0, service=None):
         return int(self.address(index, service).rsplit(":", 1)[1])
 
+    # Another program takes its place.
+
+    def upgrade(self, *words, within=30):
+        """By command; what was asked is the new program from now on. Returns the reply's text."""
+        adopt_orphans()
+        text = self.ctl("upgrade", *words, within=within).ok()
+        self.follow()
+        return text
+
+    def follow(self):
+        """The program that answers now is the one that the tests look at; the one before is waited for at the end."""
+        pid = wait_until(lambda: self.status()["pid"] != self.pid and self.status()["pid"], "another program answers")
+        self.formers.append(self.popen)
+        self.popen = Adopted(pid)
+
+    def wait_formers(self, within=15):
+        for former in self.formers:
+            code = former.wait(scaled(within))
+            assert code == 0, f"a former program ended with {code}:\n{self.log()[-8000:]}"
+        self.formers = []
+
     # Its end.
 
     def settled(self):
@@ -167,7 +190,7 @@ class Daemon:
     def check_quiet(self):
         """What must hold when a test has closed its clients."""
         wait_until(self.settled, f"all connections closed and counted: {[s['connections'] for s in self.status()['services']]}")
-        wait_until(lambda: self.descriptors_held() <= self.descriptors_at_start,
+        wait_until(lambda: self.descriptors_at_start is None or self.descriptors_held() <= self.descriptors_at_start,
                    f"descriptors back to {self.descriptors_at_start}: {descriptor_kinds(self.pid)}")
         pooled = descriptor_kinds(self.pid).get("pipe", 0) - self.pipes_at_start
         assert pooled <= POOLED_PIPES * 2 * self.settings["workers"], f"{pooled} ends of pipes are still open"
@@ -185,8 +208,10 @@ class Daemon:
 
     def kill(self):
         """kill -9, as a crash would."""
-        self.popen.kill()
-        self.popen.wait()
+        for one in (self.popen, *self.formers):
+            one.kill()
+            one.wait()
+        self.formers = []
 
     def restart(self):
         """After kill: the same configuration and state again."""
@@ -199,6 +224,9 @@ class Daemon:
                 raise AssertionError(f"shuntd had ended with {self.popen.returncode}:\n{self.log()[-8000:]}")
             return
         try:
+            if check and self.formers:
+                self.wait_formers()
+                self.descriptors_at_start = None
             if check:
                 self.check_quiet()
             self.popen.send_signal(signal.SIGTERM)

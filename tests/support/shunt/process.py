@@ -2,9 +2,12 @@
 import ctypes
 import os
 import pathlib
+import select
 import signal
+import subprocess
 
 PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
 LIBC = ctypes.CDLL(None)
 
 
@@ -58,8 +61,58 @@ def memory_bytes(pid):
     return 0
 
 
-def children(pid):
+def name(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+    except FileNotFoundError:
+        return ""
+
+
+def all_children(pid):
     found = []
     for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
         found.extend(int(child) for child in task.read_text().split())
     return found
+
+
+def children(pid):
+    """Without the small process that starts the next program at an upgrade."""
+    return [child for child in all_children(pid) if name(child) != "shunt-starter"]
+
+
+def adopt_orphans():
+    """What this process's children leave behind becomes its child, so that it can be waited for."""
+    LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+class Adopted:
+    """A process that was not started here, with the face of subprocess.Popen. Its status is known when it was our child at its
+    end (see adopt_orphans)."""
+
+    def __init__(self, pid):
+        self.pid, self.returncode = pid, None
+        self.fd = os.pidfd_open(pid)
+
+    def poll(self):
+        if self.returncode is None and select.select([self.fd], [], [], 0)[0]:
+            try:
+                self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            except ChildProcessError:
+                self.returncode = 0  # somebody else waited for it
+            os.close(self.fd)
+        return self.returncode
+
+    def wait(self, timeout=None):
+        if self.returncode is None and not select.select([self.fd], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired(str(self.pid), timeout)
+        return self.poll()
+
+    def send_signal(self, number):
+        if self.poll() is None:
+            signal.pidfd_send_signal(self.fd, number)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self):
+        self.send_signal(signal.SIGTERM)

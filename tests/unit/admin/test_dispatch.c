@@ -181,6 +181,7 @@ static void test_role_matrix(void **state)
         [COMMAND_EVENTS] = {"events", COMMAND_ROLE_VIEWER},
         [COMMAND_TOP] = {"top", COMMAND_ROLE_VIEWER},
         [COMMAND_RELOAD] = {"reload", COMMAND_ROLE_ADMIN},
+        [COMMAND_UPGRADE] = {"upgrade", COMMAND_ROLE_ADMIN},
         [COMMAND_CHECK] = {"check api/old/a", COMMAND_ROLE_OPERATOR},
         [COMMAND_BACKEND] = {"backend api/old/a drain", COMMAND_ROLE_OPERATOR},
         [COMMAND_WEIGHT] = {"weight api/old/a 9", COMMAND_ROLE_OPERATOR},
