@@ -136,8 +136,7 @@ struct surroundings {
     struct successor *successor; /* NULL: it does not take over from another */
 };
 
-static int serve_with(const struct config *config, struct targets *targets,
-                      const struct surroundings *around)
+static int serve_with(const struct config *config, struct targets *targets, const struct surroundings *around)
 {
     struct err_text err = {""};
     struct app *app = NULL;

@@ -84,7 +84,6 @@ static void close_both(int dir, int lock)
     errno = saved;
 }
 
-static int open_dir(const char *dir, struct journal *journal, struct err_text *err)
 static int take_lock(const char *dir, struct journal *journal, struct err_text *err)
 {
     journal->lock = openat(journal->dir, "journal.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
@@ -299,7 +298,7 @@ static int renew_dir(struct journal *journal)
         return ERR_NOMEM;
     }
     journal->dir = journal->lock = -1;
-    rc = open_dir(path, journal, NULL);
+    rc = open_dir(path, -1, journal, NULL);
     free(path);
     close_both(rc == 0 ? dir : journal->dir, rc == 0 ? lock : journal->lock);
     if (rc != 0) {
@@ -420,6 +419,7 @@ int journal_lock(const struct journal *journal)
 
 void journal_hold(struct journal *journal)
 {
+    (void)(put_in_place(journal, NULL) == 0);
     if (journal->torn && cut_back(journal) != 0) {
         (void)fdatasync(journal->fd); /* whoever reads it next cuts it */
     }
@@ -507,12 +507,14 @@ static int stamp(struct journal *journal, const json_t *record, json_t **out)
 int journal_append(struct journal *journal, json_t *record, bool durable, struct err_text *err)
 {
     json_t *stamped = NULL;
-    int rc = put_in_place(journal, err);
+    int rc;
 
-    if (rc != 0) {
-        return rc;
     if (journal->held) {
         return err_set(err, ERR_STATE, "the journal is with another program, to which this one hands over");
+    }
+    rc = put_in_place(journal, err);
+    if (rc != 0) {
+        return rc;
     }
     if (stamp(journal, record, &stamped) != 0) {
         return err_set(err, ERR_NOMEM, "no memory for a record of the journal");
