@@ -118,7 +118,10 @@ static void add_backend(struct exposition *all, const struct place *place, const
 {
     struct stats_backend_reading reading;
     backend_read(backend, &reading);
-    add(all, METRIC_ID_BACKEND_UP, place, backend_state(backend) != BACKEND_DOWN);
+    add(all, METRIC_ID_BACKEND_UP, place, backend_standing(backend) != BACKEND_DOWN);
+    add(all, METRIC_ID_BACKEND_EJECTED, place, backend_ejection(backend)->out);
+    add(all, METRIC_ID_EJECTIONS, place, backend_ejection(backend)->total);
+    add(all, METRIC_ID_BACKEND_FORCED, place, backend_forced(backend) != BACKEND_AUTO);
     add(all, METRIC_ID_BACKEND_READY, place, backend_admin(backend) == BACKEND_READY);
     add(all, METRIC_ID_BACKEND_WEIGHT, place, backend_weight(backend));
     add(all, METRIC_ID_BACKEND_LIMIT, place, backend_limit_effective(backend));
@@ -154,6 +157,8 @@ static void add_groups(struct exposition *all, const struct admin_service *servi
         add(all, METRIC_ID_GROUP_BACKENDS, &place, routing_backends(routing, g));
         add(all, METRIC_ID_GROUP_USABLE, &place, routing_usable(routing, g));
         add_queue(all, &place, routing, g);
+        add(all, METRIC_ID_GROUP_PANIC, &place, routing_in_panic(routing, g, NULL, NULL));
+        add(all, METRIC_ID_GROUP_ON_BACKUPS, &place, routing_on_backups(routing, g));
         for (size_t b = 0; b < routing_backends(routing, g); b++) {
             const struct backend *backend = routing_backend_at(routing, g, b);
             place.backend = backend_name(backend);

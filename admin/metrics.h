@@ -49,7 +49,12 @@
     X(QUEUE_SIZE, "shunt_queue_size", GAUGE, "so many may wait")                                             \
     X(QUEUE_SECONDS, "shunt_queue_seconds", HISTOGRAM, "how long those waited that were served then")        \
     X(GROUP_USABLE, "shunt_group_backends_usable", GAUGE, "of them, those that may get new connections")     \
-    X(BACKEND_UP, "shunt_backend_up", GAUGE, "0 when its checks say that it is down, else 1")                \
+    X(GROUP_PANIC, "shunt_group_panic", GAUGE, "1 while too few of its backends are usable (panic)")         \
+    X(GROUP_ON_BACKUPS, "shunt_group_on_backups", GAUGE, "1 while only its backups serve")                   \
+    X(BACKEND_UP, "shunt_backend_up", GAUGE, "0 when it is down: by its checks, ejected, forced; else 1")    \
+    X(BACKEND_EJECTED, "shunt_backend_ejected", GAUGE, "1 while it is out because live connections failed")  \
+    X(EJECTIONS, "shunt_backend_ejections_total", COUNTER, "how often that happened")                        \
+    X(BACKEND_FORCED, "shunt_backend_forced", GAUGE, "1 while an operator forces it up or down")             \
     X(BACKEND_READY, "shunt_backend_ready", GAUGE, "1 unless an operator took it out (drain, maint)")        \
     X(BACKEND_WEIGHT, "shunt_backend_weight", GAUGE, "weight in force")                                      \
     X(BACKEND_LIMIT, "shunt_backend_max_connections", GAUGE,                                                 \

@@ -3,6 +3,7 @@
  * thread; reads counters that workers go on changing, so figures of one reply are a moment apart.
  */
 #include "admin/admin_internal.h"
+#include "admin/render_standing.h"
 #include "core/clock.h"
 #include "core/units.h"
 #include "migration/gate.h"
@@ -162,7 +163,7 @@ static const char *backend_sign(const struct backend *backend)
     if (backend_admin(backend) != BACKEND_READY || backend_is_leaving(backend)) {
         return SIGN_WARN;
     }
-    switch (backend_state(backend)) {
+    switch (backend_standing(backend)) {
     case BACKEND_UP:
         return SIGN_GOOD;
     case BACKEND_DOWN:
@@ -180,7 +181,8 @@ static void write_backend(FILE *out, const struct admin_service *service, const 
     struct stats_backend_reading reading;
     backend_read(backend, &reading);
     write_padded(out, backend_name(backend), width);
-    fprintf(out, "   %s %s", backend_sign(backend), backend_state_name(backend_state(backend)));
+    fprintf(out, "   %s %s", backend_sign(backend), backend_state_name(backend_standing(backend)));
+    render_standing(out, backend);
     if (backend_admin(backend) != BACKEND_READY) {
         fprintf(out, " %s", backend_admin_name(backend_admin(backend)));
     }
@@ -236,6 +238,7 @@ static void write_group(FILE *out, const struct admin_service *service, size_t g
                                : SIGN_WARN,
             usable, backends, routing_active(routing) == group ? "   active" : "",
             routing_open(routing, group), sum.connections);
+    render_group_standing(out, routing, group);
     write_errors(out, sum.errors);
     write_latency(out, &sum.response_us);
     write_queue(out, routing, group);

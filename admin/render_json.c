@@ -3,6 +3,7 @@
  * only ever added. Control thread.
  */
 #include "admin/admin_internal.h"
+#include "admin/render_standing.h"
 #include "core/clock.h"
 #include "core/confinement.h"
 #include "migration/gate.h"
@@ -131,16 +132,26 @@ static json_t *json_of_latency(const struct histogram_reading *reading)
                      (json_int_t)histogram_quantile(reading, 0.99));
 }
 
+/* object with the fields of more; lets go of more. */
+static json_t *extended(json_t *object, json_t *more)
+{
+    if (object != NULL && more != NULL) {
+        (void)json_object_update(object, more);
+    }
+    json_decref(more);
+    return object;
+}
+
 static json_t *json_of_backend(const struct admin_service *service, const struct backend *backend)
 {
     struct stats_backend_reading reading;
     char address[ADDR_TEXT_MAX];
     backend_read(backend, &reading);
     addr_format(backend_address(backend), address, sizeof(address));
-    return json_pack(
+    json_t *object = json_pack(
         "{s:o,s:o,s:s,s:s,s:I,s:I,s:b,s:I,s:I,s:I,s:o,s:I,s:I,s:o,s:o}", "name",
         render_json_text(backend_name(backend)), "address", render_json_text(address), "state",
-        backend_state_name(backend_state(backend)), "admin", backend_admin_name(backend_admin(backend)),
+        backend_state_name(backend_standing(backend)), "admin", backend_admin_name(backend_admin(backend)),
         "weight", (json_int_t)backend_weight(backend), "weight_configured",
         (json_int_t)configured_weight(service, backend), "backup", (int)backend_is_backup(backend),
         "max_connections", (json_int_t)backend_limit_effective(backend), "open",
@@ -148,6 +159,7 @@ static json_t *json_of_backend(const struct admin_service *service, const struct
         json_of_errors(reading.errors), "bytes_in", (json_int_t)reading.bytes_in, "bytes_out",
         (json_int_t)reading.bytes_out, "latency_us", json_of_latency(&reading.response_us), "check",
         json_of_check(service, backend));
+    return extended(object, render_json_standing(backend));
 }
 
 /* Of all backends of a group together. */
@@ -185,15 +197,13 @@ static json_t *json_of_groups(const struct admin_service *service, const struct 
             (void)json_array_append_new(
                 backends, render_json_add_host(json_of_backend(service, backend), service, backend));
         }
-        (void)json_array_append_new(groups,
-                                    json_pack("{s:o,s:s,s:s,s:I,s:I,s:o,s:o,s:o}", "name",
-                                              render_json_text(routing_group_name(routing, g)), "role",
-                                              group_role(status, (uint32_t)g), "balance",
-                                              balance_name(routing_group_balance(routing, g)), "usable",
-                                              (json_int_t)routing_usable(routing, g), "open",
-                                              (json_int_t)routing_open(routing, g), "latency_us",
-                                              json_of_group_latency(routing, g), "queue",
-                                              json_of_queue(routing, g), "backends", backends));
+        json_t *group = json_pack(
+            "{s:o,s:s,s:s,s:I,s:I,s:o,s:o,s:o}", "name", render_json_text(routing_group_name(routing, g)),
+            "role", group_role(status, (uint32_t)g), "balance",
+            balance_name(routing_group_balance(routing, g)), "usable", (json_int_t)routing_usable(routing, g),
+            "open", (json_int_t)routing_open(routing, g), "latency_us", json_of_group_latency(routing, g),
+            "queue", json_of_queue(routing, g), "backends", backends);
+        (void)json_array_append_new(groups, extended(group, render_json_group_standing(routing, g)));
     }
     return groups;
 }

@@ -104,14 +104,9 @@ void backend_put(struct backend *backend)
 
 uint32_t backend_weight_effective(const struct backend *backend)
 {
-    uint64_t weight = ((uint64_t)backend->weight * backend->agent_percent + 99) / 100;
+    uint32_t percent = backend->forced == BACKEND_FORCED_UP ? 100 : backend->agent_percent;
+    uint64_t weight = ((uint64_t)backend->weight * percent + 99) / 100;
     return weight < ROUTING_WEIGHT_MAX ? (uint32_t)weight : ROUTING_WEIGHT_MAX;
-}
-
-bool backend_usable(const struct backend *backend)
-{
-    return !backend->leaving && backend->state != BACKEND_DOWN && backend->admin == BACKEND_READY &&
-           backend->agent_admin == BACKEND_READY && backend_weight_effective(backend) > 0;
 }
 
 const char *backend_name(const struct backend *backend)

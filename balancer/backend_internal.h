@@ -36,7 +36,16 @@ struct board {
     struct board_claim *claims; /* slots of them */
     struct latency_lane *lanes; /* workers rows of `stride` lanes */
     uint32_t stride;
+    void (*alarm)(void *context); /* of the routing; NULL: none */
+    void *alarm_context;
 };
+
+/* Failures in a row. One for all workers: while nothing fails it is only read, so that its cache line is
+ * everybody's. Relaxed. */
+struct backend_failing {
+    _Atomic uint32_t runs[STATS_ERROR_COUNT];
+    _Atomic uint32_t limits[STATS_ERROR_COUNT];
+} __attribute__((aligned(64)));
 
 struct backend {
     /* Control thread. */
@@ -53,10 +62,13 @@ struct backend {
     uint32_t agent_percent;                  /* of the weight */
     struct stats_backend_reading *inherited; /* owned; what another process counted. NULL: nothing */
     uint64_t inherited_open;
+    enum backend_forced forced;
+    struct backend_ejection ejection;
     unsigned workers;
     /* Fixed. */
     struct board *board; /* counted */
     uint32_t slot;
+    struct backend_failing failing;
     struct stats_backend stats[]; /* one a worker */
 };
 
@@ -81,7 +93,14 @@ void backend_put(struct backend *backend);
 /* The weight that counts: the configured or the operator's, in the part that the agent says. A weight above 0
  * becomes 0 only by 0 percent. */
 uint32_t backend_weight_effective(const struct backend *backend);
-/* State, admin, agent and weight let new connections in. */
+/* All but its health lets new connections in: operator, agent, weight. */
+bool backend_eligible(const struct backend *backend);
+/* And so does its health: state and ejection, or what is forced in their place. */
 bool backend_usable(const struct backend *backend);
+
+/* Workers: something failed, or did not (standing.c). */
+void backend_note_failure(struct backend *backend, enum stats_error error);
+void backend_note_connected(struct backend *backend);
+void backend_note_answered(struct backend *backend);
 
 #endif

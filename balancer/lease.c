@@ -191,6 +191,26 @@ uint32_t view_other_group(const struct routing_view *view, uint32_t group)
     return group == split->active ? split->target : split->active;
 }
 
+/* The connection's group is in panic. True with *rc when that settles it; else it goes the usual way, with
+ * what is left of the group (or, where all of it is used, with that, which the view was built for). */
+static bool pick_in_panic(const struct routing_view *view, const struct routing_pick_input *input,
+                          struct routing_attempts *attempts, struct lease *lease, int *rc)
+{
+    enum config_panic action = view->groups[attempts->group]->panic;
+    *rc = action == CONFIG_PANIC_REFUSE ? ERR_UNAVAILABLE : 0;
+    if (action == CONFIG_PANIC_REFUSE) {
+        return true;
+    }
+    uint32_t other = attempts->fixed ? ROUTING_NONE : view_other_group(view, attempts->group);
+    if (action != CONFIG_PANIC_OTHER_GROUP || other == ROUTING_NONE || view->groups[other]->panics ||
+        claim(view->groups[other], input, attempts, lease) != 0) {
+        return false;
+    }
+    lease->group = other;
+    lease->spilled = true;
+    return true;
+}
+
 int routing_pick(const struct routing_view *view, const struct routing_pick_input *input,
                  struct routing_attempts *attempts, struct lease *lease)
 {
@@ -214,6 +234,12 @@ int routing_pick(const struct routing_view *view, const struct routing_pick_inpu
     attempts->share_bp = split->share_bp;
     lease->group = attempts->group;
     attempts->full = attempts->group;
+    if (view->groups[attempts->group]->panics) {
+        int rc = 0;
+        if (pick_in_panic(view, input, attempts, lease, &rc)) {
+            return rc;
+        }
+    }
     int own = claim(view->groups[attempts->group], input, attempts, lease);
     if (own == 0 || (own == ERR_LIMIT && !view->fallback_when_full)) {
         return own;
@@ -250,6 +276,9 @@ void lease_release(struct lease *lease, int outcome, uint64_t now_us)
         if (outcome != STATS_ERROR_ABORT) {
             latency_failed(lane_of(lease), now_us);
         }
+        if (!lease->excused) {
+            backend_note_failure(lease->backend, (enum stats_error)outcome);
+        }
     }
     struct backend *backend = lease->backend;
     memset(lease, 0, sizeof(*lease));
@@ -264,6 +293,7 @@ void lease_connected(struct lease *lease, uint64_t connect_us, uint64_t now_us)
         lease->connecting = false;
     }
     stats_add(&lease->stats->connections, 1);
+    backend_note_connected(lease->backend);
     histogram_record(&lease->stats->connect_us, connect_us);
     /* Until answers are measured the connect time is all that is known. */
     if (atomic_load_explicit(&lease->stats->turns, memory_order_relaxed) == 0) {
@@ -283,6 +313,7 @@ void lease_turn_end(struct lease *lease, uint64_t response_us, uint64_t now_us)
 {
     lease_turn_cancel(lease);
     stats_add(&lease->stats->turns, 1);
+    backend_note_answered(lease->backend);
     histogram_record(&lease->stats->response_us, response_us);
     latency_sample(lane_of(lease), response_us, now_us);
 }

@@ -18,6 +18,7 @@ struct group_change {
     uint32_t group; /* ROUTING_NONE: a new one */
     const char *name;
     enum config_balance balance;
+    struct routing_panic panic;
     struct model_group made;     /* of a new one */
     struct backend **backends;   /* of an old one: as it will be; owned until applied */
     struct backend_terms *terms; /* of those that stay, at the same index; owned */
@@ -118,6 +119,7 @@ int routing_change_prepare(struct routing *routing, const struct routing_group_s
         one->balance = groups[i].balance;
         one->queue_size = groups[i].queue_size;
         one->queue_timeout_us = groups[i].queue_timeout_us;
+        one->panic = groups[i].panic;
         one->group = routing_find_group(routing, groups[i].name);
         rc = routing_check_group(&groups[i], err);
         if (rc == 0 && one->group != ROUTING_NONE) {
@@ -127,6 +129,7 @@ int routing_change_prepare(struct routing *routing, const struct routing_group_s
                          groups[i].name, ROUTING_GROUPS_SPARE);
         } else if (rc == 0) {
             rc = model_group_fill(&one->made, next++, &groups[i], routing->workers);
+            model_group_connect(&one->made, routing);
             rc = rc == 0 ? 0 : err_set(err, rc, "out of memory for group \"%s\"", groups[i].name);
         }
     }
@@ -177,6 +180,7 @@ static void apply_old(struct routing *routing, struct group_change *change, stru
     group->backends_len = change->backends_len;
     group->balance = change->balance;
     routing_set_queue(routing, change->group, change->queue_size, change->queue_timeout_us);
+    group->panic = change->panic;
     for (uint32_t i = 0; i < change->fresh_from; i++) {
         group->backends[i]->limit = change->terms[i].limit;
     }

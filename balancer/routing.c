@@ -78,6 +78,7 @@ int model_group_fill(struct model_group *group, uint32_t index, const struct rou
 {
     memcpy(group->name, spec->name, strlen(spec->name) + 1);
     group->balance = spec->balance;
+    group->panic = spec->panic;
     group->board = board_create(board_room(spec), workers);
     group->cursors = aligned_alloc(CACHE_LINE, VIEW_KINDS * sizeof(*group->cursors));
     group->backends = calloc(spec->backends_len + 1, sizeof(struct backend *));
@@ -99,6 +100,14 @@ int model_group_fill(struct model_group *group, uint32_t index, const struct rou
         group->weight_created += spec->backends[i].weight;
     }
     return 0;
+}
+
+void model_group_connect(struct model_group *group, const struct routing *routing)
+{
+    if (group->board != NULL) {
+        group->board->alarm = routing->alarm;
+        group->board->alarm_context = routing->alarm_context;
+    }
 }
 
 void model_group_clear(struct model_group *group)
@@ -142,12 +151,15 @@ int routing_create(const struct routing_spec *spec, struct routing **out, struct
     routing->workers = spec->workers;
     routing->retire = spec->retire;
     routing->retire_context = spec->retire_context;
+    routing->alarm = spec->alarm;
+    routing->alarm_context = spec->alarm_context;
     routing->target = ROUTING_NONE;
     routing->changed = true;
     make_keys(routing, spec->salt != NULL ? spec->salt : spec->service);
     for (uint32_t g = 0; rc == 0 && g < spec->groups_len; g++) {
         routing->groups_len++;
         rc = model_group_fill(&routing->groups[g], g, &spec->groups[g], routing->workers);
+        model_group_connect(&routing->groups[g], routing);
     }
     rc = rc == 0 ? routing_publish(routing, NULL) : rc;
     if (rc != 0) {
@@ -296,22 +308,54 @@ void routing_touch_group(struct routing *routing, uint32_t group)
     routing->changed = true;
 }
 
-void routing_set_state(struct routing *routing, struct backend *backend, enum backend_state state)
+/* What a view is built from, of one backend. */
+struct part {
+    bool usable, eligible;
+    uint32_t weight;
+};
+
+static struct part part_of(const struct backend *backend)
 {
-    bool was = backend_usable(backend);
-    backend->state = state;
-    if (was != backend_usable(backend)) {
+    return (struct part){.usable = backend_usable(backend),
+                         .eligible = backend_eligible(backend),
+                         .weight = backend_weight_effective(backend)};
+}
+
+static void touch_if_changed(struct routing *routing, const struct backend *backend, struct part was)
+{
+    struct part is = part_of(backend);
+    if (was.usable != is.usable || was.eligible != is.eligible || was.weight != is.weight) {
         routing_touch_group(routing, backend->group);
     }
 }
 
+void routing_set_state(struct routing *routing, struct backend *backend, enum backend_state state)
+{
+    struct part was = part_of(backend);
+    backend->state = state;
+    touch_if_changed(routing, backend, was);
+}
+
 void routing_set_admin(struct routing *routing, struct backend *backend, enum backend_admin admin)
 {
-    bool was = backend_usable(backend);
+    struct part was = part_of(backend);
     backend->admin = admin;
-    if (was != backend_usable(backend)) {
-        routing_touch_group(routing, backend->group);
-    }
+    touch_if_changed(routing, backend, was);
+}
+
+void routing_set_forced(struct routing *routing, struct backend *backend, enum backend_forced forced)
+{
+    struct part was = part_of(backend);
+    backend->forced = forced;
+    touch_if_changed(routing, backend, was);
+}
+
+void routing_set_ejection(struct routing *routing, struct backend *backend,
+                          const struct backend_ejection *ejection)
+{
+    struct part was = part_of(backend);
+    backend->ejection = *ejection;
+    touch_if_changed(routing, backend, was);
 }
 
 void routing_set_weight(struct routing *routing, struct backend *backend, uint32_t weight)
@@ -345,20 +389,21 @@ void routing_set_agent_limit(struct routing *routing, struct backend *backend, u
 void routing_set_agent(struct routing *routing, struct backend *backend, enum backend_admin admin,
                        uint32_t percent)
 {
-    bool was = backend_usable(backend);
-    uint32_t weight = backend_weight_effective(backend);
+    struct part was = part_of(backend);
     backend->agent_admin = admin;
     backend->agent_percent = percent;
-    if (was != backend_usable(backend) || weight != backend_weight_effective(backend)) {
-        routing_touch_group(routing, backend->group);
-    }
+    touch_if_changed(routing, backend, was);
+}
+
+void routing_set_listener(struct routing *routing, void (*fn)(void *context), void *context)
+{
+    routing->listener = fn;
+    routing->listener_context = context;
 }
 
 void routing_set_leaving(struct routing *routing, struct backend *backend, bool leaving)
 {
-    bool was = backend_usable(backend);
+    struct part was = part_of(backend);
     backend->leaving = leaving;
-    if (was != backend_usable(backend)) {
-        routing_touch_group(routing, backend->group);
-    }
+    touch_if_changed(routing, backend, was);
 }

@@ -43,6 +43,27 @@ struct backend;
 enum backend_state { BACKEND_UNKNOWN, BACKEND_UP, BACKEND_STARTING, BACKEND_DOWN };
 /* What the operator says. */
 enum backend_admin { BACKEND_READY, BACKEND_DRAIN, BACKEND_MAINT };
+/* What the operator says in the place of all that watches a backend: while it is forced, neither its checks
+ * nor its agent nor outlier detection count. Admin and weight, which are the operator's too, do. */
+enum backend_forced { BACKEND_AUTO, BACKEND_FORCED_UP, BACKEND_FORCED_DOWN };
+
+/* Where a backend stands with outlier detection (health/outlier.h, which is the one to change it). The
+ * balancer looks at `out` alone; it is kept with the backend so that it lives as long. Times are monotonic.
+ */
+struct backend_ejection {
+    bool out;     /* takes no new connections */
+    bool proving; /* out, its time is over, and checks have to pass */
+    bool trial;   /* let in again: a single failure is enough */
+    enum stats_error kind;
+    uint32_t failures;    /* of that kind in a row, when it was ejected */
+    uint32_t times;       /* ejections that still count */
+    uint32_t passes;      /* PROVING: checks in a row that passed */
+    uint64_t ejected_us;  /* when */
+    uint64_t until_us;    /* and until when at least */
+    uint64_t returned_us; /* let in again; 0: never was out */
+    uint64_t successes;   /* TRIAL: what was counted when it began */
+    uint64_t total;       /* ejections ever */
+};
 
 struct routing_backend_spec {
     const char *name;
@@ -52,11 +73,21 @@ struct routing_backend_spec {
     bool backup;
 };
 
+/* Below threshold_bp of the backends that the operator lets serve, a group is in panic: then action says who
+ * gets its connections. 0: never. */
+struct routing_panic {
+    uint32_t threshold_bp;
+    enum config_panic action;
+};
+
+struct routing_panic routing_panic_of(const struct config_group *config);
+
 struct routing_group_spec {
     const char *name;
     enum config_balance balance;
     uint32_t queue_size;       /* connections that may wait while all of its backends are full */
     uint64_t queue_timeout_us; /* and how long */
+    struct routing_panic panic;
     const struct routing_backend_spec *backends;
     size_t backends_len;
     size_t room; /* backends that may come to it, beyond the usual spare */
@@ -77,6 +108,10 @@ struct routing_spec {
      * with one thread). */
     void (*retire)(void *context, void *ptr, void (*destroy)(void *ptr));
     void *retire_context;
+    /* Called on a worker when a backend has as many failures of a kind in a row as routing_set_run_limits
+     * says. Must be quick and never block. NULL: nobody wants to know. */
+    void (*alarm)(void *context);
+    void *alarm_context;
 };
 
 /* ---- control thread
@@ -101,6 +136,16 @@ struct backend *routing_find_backend(const struct routing *routing, size_t group
 /* Backends of the group that new connections could go to now: state and admin allow it, weight above 0.
  * Backups count only when no other is usable. */
 size_t routing_usable(const struct routing *routing, size_t group);
+/* As routing_usable, with what panic makes of it: all that the operator lets serve when all are used, none
+ * when the group's connections are refused or go to the other group. */
+size_t routing_serving(const struct routing *routing, size_t group);
+/* Whether too few of its backends are usable, as published last. Never of a group that nobody is sent to
+ * (neither active nor the target of a migration). usable and eligible, when set: how many are,
+ * and of how many that the operator (and their agents) let serve; backups are not among them. */
+bool routing_in_panic(const struct routing *routing, size_t group, size_t *usable, size_t *eligible);
+struct routing_panic routing_panic(const struct routing *routing, size_t group);
+/* Whether only backups serve: there are others, and none of them is usable. */
+bool routing_on_backups(const struct routing *routing, size_t group);
 /* Connections open on the group now (leases out). */
 uint64_t routing_open(const struct routing *routing, size_t group);
 
@@ -130,6 +175,15 @@ void routing_set_agent_limit(struct routing *routing, struct backend *backend, u
 /* A backend that is to leave: no new connections, whatever else is said of it, but it stays in sight until
  * a change takes it away. False at the beginning. */
 void routing_set_leaving(struct routing *routing, struct backend *backend, bool leaving);
+/* What the operator says in the place of health. AUTO at the beginning. */
+void routing_set_forced(struct routing *routing, struct backend *backend, enum backend_forced forced);
+/* What outlier detection found; copied. */
+void routing_set_ejection(struct routing *routing, struct backend *backend,
+                          const struct backend_ejection *ejection);
+
+/* One listener, told after each publish that put something in force; it may change the routing, and publish
+ * in a later turn of the loop. fn NULL: none. */
+void routing_set_listener(struct routing *routing, void (*fn)(void *context), void *context);
 
 /* How many connections may wait for a backend with room, and how long. At once. */
 void routing_set_queue(struct routing *routing, uint32_t group, uint32_t size, uint64_t timeout_us);
@@ -171,6 +225,20 @@ MUST_CHECK int routing_change_apply(struct routing *routing, struct routing_chan
 /* NULL is allowed. */
 void routing_change_drop(struct routing_change *change);
 
+/*
+ * Failures in a row, over all workers: a failure adds one to its kind's run; a connection established ends
+ * those of CONNECT and TIMEOUT, a first byte from the backend ends all. Aborts later than that do not count.
+ */
+struct backend_runs {
+    uint32_t of[STATS_ERROR_COUNT];
+};
+/* When the alarm is raised: a run of a kind reaches its limit. 0: never. */
+void routing_set_run_limits(struct backend *backend, const struct backend_runs *limits);
+void backend_read_runs(const struct backend *backend, struct backend_runs *out);
+void backend_clear_runs(struct backend *backend);
+/* Connections established, and turns that were answered: all workers. */
+void backend_read_successes(const struct backend *backend, uint64_t *connected, uint64_t *answered);
+
 /* A backend as the control thread sees it. */
 const char *backend_name(const struct backend *backend);
 const struct addr *backend_address(const struct backend *backend);
@@ -186,6 +254,13 @@ uint32_t backend_agent_limit(const struct backend *backend);
 uint32_t backend_limit_effective(const struct backend *backend);
 bool backend_is_backup(const struct backend *backend);
 bool backend_is_leaving(const struct backend *backend);
+enum backend_forced backend_forced(const struct backend *backend);
+/* Never NULL; all zero for a backend that was never ejected. */
+const struct backend_ejection *backend_ejection(const struct backend *backend);
+/* What its state comes to: as forced, else down while it is ejected, else what health says. */
+enum backend_state backend_standing(const struct backend *backend);
+/* Whether new connections may go to it now: state, operator, agent, ejection, weight. */
+bool backend_is_usable(const struct backend *backend);
 uint64_t backend_open(const struct backend *backend);
 /* Sums the counters of all workers into out (cleared first). */
 void backend_read(const struct backend *backend, struct stats_backend_reading *out);
@@ -194,6 +269,7 @@ void backend_read(const struct backend *backend, struct stats_backend_reading *o
 MUST_CHECK int backend_inherit(struct backend *backend, uint64_t open,
                                const struct stats_backend_reading *counted);
 const char *backend_state_name(enum backend_state state);
+const char *backend_forced_name(enum backend_forced forced);
 const char *backend_admin_name(enum backend_admin admin);
 
 /* ---- workers
@@ -233,6 +309,7 @@ struct lease {
     bool spilled; /* serves a connection that belonged to the other group */
     bool in_turn;
     bool connecting; /* picked and not yet connected: counts as work under way */
+    bool excused;    /* what goes wrong now is our own fault: counted, but not in the backend's run */
 };
 
 /*

@@ -74,8 +74,15 @@ static int build_limits(struct strategy_pool *pool)
     return 0;
 }
 
+/* In a panic that uses all, backends without health serve too. */
+static bool takes_part(const struct backend *backend, enum view_kind kind, bool all)
+{
+    return backend->backup == (kind == VIEW_BACKUP) &&
+           (all ? backend_eligible(backend) : backend_usable(backend));
+}
+
 static int build_pool(const struct routing *routing, const struct model_group *group, enum view_kind kind,
-                      struct strategy_pool *pool)
+                      bool all, struct strategy_pool *pool)
 {
     pool->strategy = strategy_of(group->balance);
     pool->board = group->board;
@@ -89,7 +96,7 @@ static int build_pool(const struct routing *routing, const struct model_group *g
     for (uint32_t i = 0; i < group->backends_len; i++) {
         const struct backend *backend = group->backends[i];
         weights += backend_weight_effective(backend);
-        pool->len += backend_usable(backend) && backend->backup == (kind == VIEW_BACKUP);
+        pool->len += takes_part(backend, kind, all);
     }
     pool->weight_reference = weights > group->weight_created ? weights : group->weight_created;
     if (pool->len == 0) {
@@ -102,7 +109,7 @@ static int build_pool(const struct routing *routing, const struct model_group *g
     uint32_t n = 0;
     for (uint32_t i = 0; i < group->backends_len; i++) {
         struct backend *backend = group->backends[i];
-        if (backend_usable(backend) && backend->backup == (kind == VIEW_BACKUP)) {
+        if (takes_part(backend, kind, all)) {
             pool->members[n++] =
                 (struct strategy_member){.backend = backend,
                                          .slot = backend->slot,
@@ -121,8 +128,11 @@ static int build_group(const struct routing *routing, struct model_group *group)
     }
     built->count = 1;
     built->queue = group->queue;
+    built->panics = panic_is(group);
+    built->panic = group->panic.action;
+    bool all = built->panics && built->panic == CONFIG_PANIC_USE_ALL;
     for (unsigned kind = 0; kind < VIEW_KINDS; kind++) {
-        if (build_pool(routing, group, (enum view_kind)kind, &built->pools[kind]) != 0) {
+        if (build_pool(routing, group, (enum view_kind)kind, all, &built->pools[kind]) != 0) {
             view_group_put(built);
             return ERR_NOMEM;
         }
@@ -217,6 +227,9 @@ int routing_publish(struct routing *routing, struct err_text *err)
         routing->retire(routing->retire_context, old, view_destroy);
     } else if (old != NULL) {
         view_destroy(old);
+    }
+    if (routing->listener != NULL) {
+        routing->listener(routing->listener_context);
     }
     return 0;
 }

@@ -17,8 +17,10 @@
 enum view_kind { VIEW_REGULAR, VIEW_BACKUP, VIEW_KINDS };
 
 struct view_group {
-    uint32_t count;      /* owners; control thread */
-    struct queue *queue; /* borrowed: the model group's */
+    uint32_t count;          /* owners; control thread */
+    struct queue *queue;     /* borrowed: the model group's */
+    bool panics;             /* too few are usable: then as action says */
+    enum config_panic panic; /* the action */
     struct strategy_pool pools[VIEW_KINDS];
 };
 
@@ -46,6 +48,7 @@ struct routing_view {
 struct model_group {
     char name[ROUTING_NAME_MAX];
     enum config_balance balance;
+    struct routing_panic panic;
     struct backend **backends; /* the model's claim on each */
     uint32_t backends_len;
     struct board *board;
@@ -64,6 +67,10 @@ struct routing {
     unsigned workers;
     void (*retire)(void *context, void *ptr, void (*destroy)(void *ptr));
     void *retire_context;
+    void (*alarm)(void *context);
+    void *alarm_context;
+    void (*listener)(void *context); /* NULL: none */
+    void *listener_context;
     uint32_t active, target, share_bp;
     bool changed; /* the model differs from the view in force */
     struct view_split *split;
@@ -72,6 +79,13 @@ struct routing {
     uint32_t groups_len, groups_room;
     struct model_group groups[];
 };
+
+/* How many of a group's backends count for panic. */
+struct panic_count {
+    size_t usable, eligible, backups; /* not backups; not backups; usable backups */
+};
+struct panic_count panic_count(const struct model_group *group);
+bool panic_is(const struct model_group *group);
 
 /* Backends that are not in the model any more. */
 struct routing_leaving {
@@ -84,6 +98,8 @@ struct routing_leaving {
 MUST_CHECK int model_group_fill(struct model_group *group, uint32_t index,
                                 const struct routing_group_spec *spec, unsigned workers);
 void model_group_clear(struct model_group *group);
+/* Whom its backends' failures in a row are told to. */
+void model_group_connect(struct model_group *group, const struct routing *routing);
 MUST_CHECK int routing_check_group(const struct routing_group_spec *group, struct err_text *err);
 /* The group must be built anew. */
 void routing_touch_group(struct routing *routing, uint32_t group);

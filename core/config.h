@@ -164,6 +164,9 @@ struct config_certificate {
     unsigned line;
 };
 
+/* What happens to the connections of a group of whose backends too few are usable. */
+enum config_panic { CONFIG_PANIC_OTHER_GROUP, CONFIG_PANIC_USE_ALL, CONFIG_PANIC_REFUSE };
+
 struct config_group {
     char *name;
     enum config_balance balance;
@@ -187,6 +190,18 @@ struct config_group {
         enum config_tls_version min_version;
     } tls;
     struct config_health health;
+    struct {
+        bool present;
+        uint32_t connect_failures, timeouts, early_resets,
+            handshake_failures; /* in a row; 0: not looked at */
+        uint64_t base_us, max_us;
+        uint32_t max_ejected_bp;
+    } outlier;
+    struct {
+        bool present;
+        uint32_t threshold_bp;
+        enum config_panic action;
+    } panic;
     struct config_backend *backends;
     size_t backends_len;
     unsigned line;

@@ -245,6 +245,7 @@ static void check_groups(struct settings_reader *reader, const config_setting_t 
             check_backends(reader, backends, service, &service->groups[i]);
         }
         settings_check_health(reader, settings_element(groups, i), &service->groups[i]);
+        settings_check_outlier(reader, settings_element(groups, i), service, &service->groups[i]);
         settings_path_cut(&reader->path, inner);
     }
     settings_path_cut(&reader->path, mark);

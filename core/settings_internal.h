@@ -205,5 +205,8 @@ void settings_check_sni(struct settings_reader *reader, const config_setting_t *
 /* The part for one group's health section (settings_check_health.c). The reader stands at the group. */
 void settings_check_health(struct settings_reader *reader, const config_setting_t *group_node,
                            const struct config_group *group);
+/* The part for its outlier and panic sections (settings_check_outlier.c). The reader stands at the group. */
+void settings_check_outlier(struct settings_reader *reader, const config_setting_t *group_node,
+                            const struct config_service *service, const struct config_group *group);
 
 #endif

@@ -49,6 +49,7 @@ static const char *const check_proxy_words[] = {"group", "off", "v1", "v2", NULL
 static const char *const tls_version_words[] = {"1.2", "1.3", NULL};
 static const char *const tls_unknown_words[] = {"default", "refuse", NULL};
 static const char *const initial_words[] = {"auto", "up", "down", NULL};
+static const char *const panic_words[] = {"other-group", "use-all", "refuse", NULL};
 static const char *const redis_words[] = {"any", "master", "replica", NULL};
 static const char *const postgresql_words[] = {"any", "read-write", "standby", NULL};
 static const char *const shape_words[] = {"linear", "exponential", NULL};
@@ -384,6 +385,7 @@ static const struct setting list[] = {
 #include "core/settings_table_capacity.h"
 #include "core/settings_table_tls_group.h"
 #include "core/settings_table_health.h"
+#include "core/settings_table_outlier.h"
     {.path = "services.groups.backends",
      .type = SETTINGS_LIST,
      .flags = SETTINGS_REQUIRED,

@@ -189,6 +189,9 @@ static int build(struct app *app, const struct app_options *options, struct err_
     }
     rc = open_journal(app, err);
     if (rc == 0) {
+        rc = bell_create(app->base, app_hear_alarm, app, &app->bell, err);
+    }
+    if (rc == 0) {
         rc = create_workers(app, err);
     }
     if (rc == 0) {
@@ -320,6 +323,7 @@ void app_destroy(struct app *app)
         worker_pool_destroy(app->pool);
     }
     app_destroy_services(app);
+    bell_destroy(app->bell);
     free(app->admin_services);
     config_free(app->owned);
     if (app->proxy != NULL) {

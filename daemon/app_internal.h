@@ -3,6 +3,7 @@
 #define DAEMON_APP_INTERNAL_H
 
 #include "admin/admin.h"
+#include "core/bell.h"
 #include "core/events.h"
 #include "core/list.h"
 #include "core/worker.h"
@@ -51,6 +52,7 @@ struct app {
     struct resolver *resolver;
     struct reload *reload; /* one that waits for names; NULL: none */
     struct journal *journal;
+    struct bell *bell; /* rung by workers when backends fail in a row */
     struct worker_pool *pool;
     struct proxy *proxy;
     struct config *owned; /* config, when it is of a reload; a share */
@@ -87,7 +89,10 @@ void app_retire(struct app *app);
 void app_hurry(struct app *app, bool at_once);
 /* ---- app_services.c */
 
-bool app_has_checks(const struct config_service *config);
+/* Whether a service needs a health room: checks, or live connections that are watched. */
+bool app_has_health(const struct config_service *config);
+/* The bell was rung: backends fail in a row. context: struct app. */
+void app_hear_alarm(void *context);
 /* Those of app->config and app->targets. What was made is taken down by app_destroy. */
 MUST_CHECK int app_create_services(struct app *app, struct err_text *err);
 /* Builds one more, from a part of whole, which it takes a share of; it does not accept yet. On failure

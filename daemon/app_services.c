@@ -21,6 +21,22 @@ static void retire(void *context, void *ptr, void (*destroy)(void *ptr))
     worker_pool_retire(context, ptr, destroy);
 }
 
+/* On a worker. */
+static void alarm_raised(void *bell)
+{
+    bell_ring(bell);
+}
+
+void app_hear_alarm(void *context)
+{
+    struct app *app = context;
+    for (size_t i = 0; i < app->services_len; i++) {
+        if (app->services[i].health != NULL) {
+            health_look(app->services[i].health);
+        }
+    }
+}
+
 static int create_routing(struct app *app, struct app_service *service, struct err_text *err)
 {
     const struct config_service *config = service->config;
@@ -34,6 +50,7 @@ static int create_routing(struct app *app, struct app_service *service, struct e
                                                 .balance = config->groups[g].balance,
                                                 .queue_size = config->groups[g].queue.size,
                                                 .queue_timeout_us = config->groups[g].queue.timeout_us,
+                                                .panic = routing_panic_of(&config->groups[g]),
                                                 .backends = service->targets->groups[g].backends,
                                                 .backends_len = service->targets->groups[g].backends_len,
                                                 .room = service->targets->groups[g].room};
@@ -49,7 +66,9 @@ static int create_routing(struct app *app, struct app_service *service, struct e
                                       .groups = groups,
                                       .groups_len = config->groups_len,
                                       .retire = retire,
-                                      .retire_context = app->pool};
+                                      .retire_context = app->pool,
+                                      .alarm = alarm_raised,
+                                      .alarm_context = app->bell};
     int rc = routing_create(&spec, &service->routing, err);
     free(groups);
     return rc;
@@ -150,10 +169,10 @@ static int create_listeners(struct app *app, struct app_service *service, struct
     return rc != 0 ? advise_listen(config->name, rc, err) : 0;
 }
 
-bool app_has_checks(const struct config_service *config)
+bool app_has_health(const struct config_service *config)
 {
     for (size_t g = 0; g < config->groups_len; g++) {
-        if (config->groups[g].health.type != CONFIG_HEALTH_NONE) {
+        if (config->groups[g].health.type != CONFIG_HEALTH_NONE || config->groups[g].outlier.present) {
             return true;
         }
     }
@@ -198,9 +217,9 @@ static int create_service(struct app *app, struct app_service *service, const st
     if (rc == 0) {
         rc = create_migration(app, service, err);
     }
-    if (rc == 0 && app_has_checks(service->config) && app->successor != NULL) {
+    if (rc == 0 && app_has_health(service->config) && app->successor != NULL) {
         rc = health_examine(service->config, err); /* they begin with the states that are handed over */
-    } else if (rc == 0 && app_has_checks(service->config)) {
+    } else if (rc == 0 && app_has_health(service->config)) {
         rc = health_create(app->base, service->routing, service->config, app->events, &service->health, err);
     }
     if (rc == 0) {

@@ -161,6 +161,7 @@ static int prepare_groups(struct reload *reload, struct change *change, size_t i
                                                 .balance = config->groups[g].balance,
                                                 .queue_size = config->groups[g].queue.size,
                                                 .queue_timeout_us = config->groups[g].queue.timeout_us,
+                                                .panic = routing_panic_of(&config->groups[g]),
                                                 .backends = targets->backends,
                                                 .backends_len = targets->backends_len};
     }
@@ -275,6 +276,16 @@ static void forget_words(struct routing *routing, struct backend *backend, enum 
     }
 }
 
+/* What was held against the backends of a group whose live connections are not watched any more. */
+static void forget_ejections(struct routing *routing, uint32_t group)
+{
+    for (size_t b = 0; b < routing_backends(routing, group); b++) {
+        struct backend *backend = routing_backend_at(routing, group, b);
+        const struct backend_ejection none = {.total = backend_ejection(backend)->total};
+        routing_set_ejection(routing, backend, &none);
+    }
+}
+
 static void forget_states(const struct change *change)
 {
     struct routing *routing = change->service->routing;
@@ -284,6 +295,9 @@ static void forget_states(const struct change *change)
         for (size_t b = 0; group != ROUTING_NONE && b < routing_backends(routing, group); b++) {
             forget_words(routing, routing_backend_at(routing, group, b),
                          change->config->groups[g].health.type);
+        }
+        if (group != ROUTING_NONE && !change->config->groups[g].outlier.present) {
+            forget_ejections(routing, group);
         }
     }
     if (routing_publish(routing, &err) != 0) {
@@ -296,7 +310,7 @@ static void renew_health(const struct reload *reload, const struct change *chang
     struct app_service *service = change->service;
     struct err_text err;
     forget_states(change);
-    if (app_has_checks(change->config) && health_renew(reload->app->base, service->routing, change->config,
+    if (app_has_health(change->config) && health_renew(reload->app->base, service->routing, change->config,
                                                        reload->app->events, &service->health, &err) != 0) {
         service->health = NULL;
         fprintf(reload->report, "%s: its checks are off: %s\n", change->config->name, err.text);

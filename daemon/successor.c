@@ -288,7 +288,7 @@ static int begin_checks(struct app *app, struct err_text *err)
     for (size_t i = 0; rc == 0 && i < app->services_len; i++) {
         struct app_service *service = &app->services[i];
         rc = routing_publish(service->routing, err);
-        if (rc == 0 && app_has_checks(service->config)) {
+        if (rc == 0 && app_has_health(service->config)) {
             rc = health_renew(app->base, service->routing, service->config, app->events, &service->health,
                               err);
         }

@@ -149,6 +149,7 @@ static void on_done(void *context, const struct probe_result *result)
         health_apply_agent(check, result);
     } else {
         judge(check, result, first);
+        ejections_note_check(check->watch, result->outcome == PROBE_PASSED);
     }
     tell_warning(check, result);
     schedule_next(check, now_us);
@@ -217,6 +218,7 @@ static struct check *check_create(struct health *health, const struct probe_mean
     check->agent_admin = backend_agent_admin(backend); /* said before a reload */
     check->agent_weight = backend_agent_percent(backend);
     check->type = probe_find(means->config->type);
+    check->watch = ejections_find(health, backend);
     verdict_init(&check->verdict);
     assert(means->config->interval_us > 0); /* the configuration's range */
     health_fill_spec(check, &spec);
@@ -278,7 +280,7 @@ static void start_checks(struct health *health, size_t from)
     }
 }
 
-static const struct config_group *find_config(const struct config_service *config, const char *name)
+const struct config_group *health_find_config(const struct config_service *config, const char *name)
 {
     for (size_t g = 0; g < config->groups_len; g++) {
         if (strcmp(config->groups[g].name, name) == 0) {
@@ -293,7 +295,7 @@ static int create_group(struct health *health, const struct config_service *conf
                         struct err_text *err)
 {
     struct routing *routing = health->routing;
-    const struct config_group *group_config = find_config(config, routing_group_name(routing, group));
+    const struct config_group *group_config = health_find_config(config, routing_group_name(routing, group));
     if (group_config == NULL || group_config->health.type == CONFIG_HEALTH_NONE) {
         return 0;
     }
@@ -326,6 +328,7 @@ int health_follow(struct health *health)
         }
     }
     health->checks_len = kept;
+    rc = ejections_follow(health);
     for (uint32_t g = 0; rc == 0 && g < health->means_len; g++) {
         bool checked = health->means[g].config != NULL;
         for (size_t i = 0; rc == 0 && checked && i < routing_backends(routing, g); i++) {
@@ -372,6 +375,7 @@ static int create(struct event_base *base, struct routing *routing, const struct
     health->publish_event = evtimer_new(base, on_publish, health);
     struct err_text why = {"no memory for health checks"};
     int rc = health->publish_event != NULL && health->means != NULL ? 0 : ERR_NOMEM;
+    rc = rc == 0 ? ejections_create(health, config) : rc;
     for (uint32_t g = 0; rc == 0 && g < health->means_len; g++) {
         rc = create_group(health, config, g, &why);
     }
@@ -383,6 +387,7 @@ static int create(struct event_base *base, struct routing *routing, const struct
         return err_set(err, rc, "service \"%s\": %s", routing_service(routing), why.text);
     }
     start_checks(health, 0);
+    health_look(health);
     *out = health;
     return 0;
 }
@@ -408,6 +413,7 @@ void health_destroy(struct health *health)
         check_destroy(health->checks[i]);
     }
     free((void *)health->checks);
+    ejections_destroy(health);
     if (health->publish_event != NULL) {
         event_free(health->publish_event);
     }

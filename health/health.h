@@ -1,7 +1,8 @@
 /*
- * Active health checks of one service's groups. Runs on the control thread and its event base; reaches the
- * data path only through routing_set_state and routing_publish. The verdict (rise, fall) is pure:
- * health/verdict.h.
+ * Health of one service's groups: active checks, outliers found by live traffic, what is said of panic. Runs
+ * on the control thread and its event base; reaches the data path only through routing_set_state,
+ * routing_set_ejection and routing_publish. The verdict (rise, fall) is pure: health/verdict.h; so is what
+ * takes an outlier out: health/outlier.h.
  */
 #ifndef HEALTH_HEALTH_H
 #define HEALTH_HEALTH_H
@@ -56,6 +57,11 @@ void health_destroy(struct health *health);
 /* ERR_NOT_FOUND when the backend has no check. */
 MUST_CHECK int health_last(const struct health *health, const struct backend *backend,
                            struct health_result *out);
+/*
+ * Live connections are watched too, in groups that have `outlier` set: call this when routing_spec.alarm was
+ * raised (a few milliseconds later is soon enough; once for many alarms is enough).
+ */
+void health_look(struct health *health);
 /* Checks that were not made because we ran short of descriptors or memory ourselves. They say nothing
  * of a backend and count neither for nor against it. */
 uint64_t health_skipped(const struct health *health);

@@ -6,6 +6,7 @@
 #define HEALTH_HEALTH_INTERNAL_H
 
 #include "health/cadence.h"
+#include "health/ejection_internal.h"
 #include "health/health.h"
 #include "health/probe_internal.h"
 #include "health/verdict.h"
@@ -25,7 +26,8 @@ struct check {
     struct cadence cadence;
     struct verdict verdict;
     struct health_result last;
-    bool warned; /* the last result had a warning */
+    bool warned;         /* the last result had a warning */
+    struct watch *watch; /* borrowed: its live connections; NULL: they are not watched */
     /* What the agent said and nobody took back. */
     bool agent_silent; /* the last time it did not answer */
     enum backend_admin agent_admin;
@@ -42,11 +44,14 @@ struct health {
     struct probe_means *means;           /* owned; one a group of the routing */
     size_t means_len;
     uint64_t skipped;
-    bool short_of;         /* the last check was skipped; said once */
+    bool short_of; /* the last check was skipped; said once */
+    struct ejections ejections;
     struct check **checks; /* owned, each; in a fixed place */
     size_t checks_len, checks_room;
 };
 
+/* The group of that name in config, or NULL. */
+const struct config_group *health_find_config(const struct config_service *config, const char *name);
 /* NULL when the backend has no check. */
 struct check *health_find(struct health *health, const struct backend *backend);
 /* All of spec but done, trace and context. */

@@ -242,7 +242,7 @@ static bool is_settled_target(const struct migration *m, uint64_t now_us)
     }
     for (size_t i = 0; i < routing_backends(m->options.routing, m->machine.target); i++) {
         enum backend_state state =
-            backend_state(routing_backend_at(m->options.routing, m->machine.target, i));
+            backend_standing(routing_backend_at(m->options.routing, m->machine.target, i));
 
         if (state == BACKEND_UP || state == BACKEND_STARTING) {
             return true;
@@ -262,7 +262,7 @@ static struct machine_sight look(struct migration *m)
     sight.samples = m->samples;
     sight.shut = m->shut;
     if (m->machine.target != ROUTING_NONE) {
-        sight.usable = routing_usable(m->options.routing, m->machine.target);
+        sight.usable = routing_serving(m->options.routing, m->machine.target);
     }
     if (leaving != ROUTING_NONE) {
         sight.leaving = routing_open(m->options.routing, leaving);

@@ -32,8 +32,10 @@ void narrate_down(const struct migration *m, uint32_t group, char *out, size_t o
 
         if (backend_admin(backend) != BACKEND_READY) {
             state = backend_admin_name(backend_admin(backend));
-        } else if (backend_state(backend) == BACKEND_DOWN) {
-            state = backend_state_name(BACKEND_DOWN);
+        } else if (backend_standing(backend) == BACKEND_DOWN) {
+            state = backend_forced(backend) == BACKEND_FORCED_DOWN ? "forced down"
+                    : backend_ejection(backend)->out               ? "ejected"
+                                                                   : backend_state_name(BACKEND_DOWN);
         } else if (backend_weight(backend) == 0) {
             state = "weight 0";
         }

@@ -63,7 +63,7 @@ static size_t count_unproven(const struct migration *m, uint32_t group)
         const struct backend *backend = routing_backend_at(m->options.routing, group, i);
 
         unproven += backend_admin(backend) == BACKEND_READY && backend_weight(backend) > 0 &&
-                    backend_state(backend) == BACKEND_UNKNOWN;
+                    backend_standing(backend) == BACKEND_UNKNOWN;
     }
     return unproven;
 }
@@ -76,7 +76,7 @@ static size_t count_down(const struct migration *m, uint32_t group)
         const struct backend *backend = routing_backend_at(m->options.routing, group, i);
 
         down += backend_admin(backend) == BACKEND_READY && backend_weight(backend) > 0 &&
-                backend_state(backend) == BACKEND_DOWN;
+                backend_standing(backend) == BACKEND_DOWN;
     }
     return down;
 }

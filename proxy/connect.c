@@ -45,6 +45,12 @@ static void keep_alive(const struct conn *conn, int fd)
     }
 }
 
+/* Ports, buffers or memory of this machine: it says nothing of the backend. */
+static bool is_own_fault(int error)
+{
+    return error == EADDRNOTAVAIL || error == EADDRINUSE || error == ENOBUFS || error == ENOMEM;
+}
+
 /* Begins to connect the stream to the lease's backend. */
 static enum connect_result connect_begin(struct conn *conn)
 {
@@ -66,6 +72,7 @@ static enum connect_result connect_begin(struct conn *conn)
         }
         if (outward_bind(conn, fd, address->sa.sa_family) != 0) {
             close(fd);
+            conn->lease.excused = true;
             return CONNECT_FAILED;
         }
     }
@@ -73,6 +80,7 @@ static enum connect_result connect_begin(struct conn *conn)
     if (connect(fd, &address->sa, address->len) != 0) {
         pending = errno == EINPROGRESS || errno == EINTR;
         if (!pending) {
+            conn->lease.excused = is_own_fault(errno);
             close(fd);
             return CONNECT_FAILED;
         }
