@@ -48,8 +48,30 @@ static bool waits_without_end(const struct outlook *ahead)
             return true;
         }
     }
+    for (size_t i = 0; i < ahead->config->hooks_len; i++) {
+        if (ahead->config->hooks[i].on == CONFIG_HOOK_BEFORE_STEP ||
+            ahead->config->hooks[i].on == CONFIG_HOOK_BEFORE_COMMIT) {
+            return true;
+        }
+    }
     return ahead->config->drain.on_timeout == CONFIG_DRAIN_WAIT || ahead->config->between != NULL ||
-           ahead->config->weekdays != NULL;
+           ahead->config->weekdays != NULL ||
+           (ahead->config->gate.present && ahead->config->gate.too_few_us == 0);
+}
+
+/* The holds, as long as the gate may take to pass each step, and the drain. */
+static uint64_t slowest_us(const struct outlook *ahead)
+{
+    uint64_t sum = ahead->fastest_us;
+    uint64_t each = ahead->config->gate.present ? ahead->config->gate.too_few_us : 0;
+    if (waits_without_end(ahead)) {
+        return CLOCK_NEVER;
+    }
+    for (uint32_t step = 1; step <= plan_steps(ahead->plan); step++) {
+        sum = each < CLOCK_NEVER - sum ? sum + each : CLOCK_NEVER;
+    }
+    return ahead->config->drain.timeout_us < CLOCK_NEVER - sum ? sum + ahead->config->drain.timeout_us
+                                                               : CLOCK_NEVER;
 }
 
 static int look_ahead(const struct admin_service *service, struct outlook *out, struct err_text *err)
@@ -71,12 +93,8 @@ static int look_ahead(const struct admin_service *service, struct outlook *out, 
     if (out->to == out->from) { /* the last one is completed: the next would go back */
         out->to = routing_groups(service->routing) == 2 ? 1 - out->from : ROUTING_NONE;
     }
-    uint64_t drain_us = out->config->drain.timeout_us;
     out->fastest_us = holds_us(out->plan);
-    out->slowest_us = drain_us < CLOCK_NEVER - out->fastest_us ? out->fastest_us + drain_us : CLOCK_NEVER;
-    if (waits_without_end(out)) {
-        out->slowest_us = CLOCK_NEVER;
-    }
+    out->slowest_us = slowest_us(out);
     out->per_minute = migration_rate_per_minute(service->migration);
     out->findings_len =
         migration_preflight(service->migration, out->to, out->findings, MIGRATION_FINDINGS_MAX);
@@ -216,7 +234,8 @@ static void write_text(FILE *out, const struct outlook *ahead)
     clock_format_duration(ahead->slowest_us, slowest, sizeof(slowest));
     fprintf(out, "drain %s → commit%s        fastest %s, slowest %s",
             routing_group_name(routing, ahead->from),
-            ahead->config->commit == CONFIG_COMMIT_MANUAL ? " by hand" : "", fastest, slowest);
+            ahead->config->commit == CONFIG_COMMIT_MANUAL ? " by hand" : "", fastest,
+            ahead->slowest_us == CLOCK_NEVER ? "unknown" : slowest);
     if (plan_steps(ahead->plan) > STEPS_SHOWN) {
         fprintf(out, ", %" PRIu32 " steps", plan_steps(ahead->plan));
     }

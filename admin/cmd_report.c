@@ -5,8 +5,10 @@
 #include "admin/admin_internal.h"
 #include "core/clock.h"
 #include "core/units.h"
+#include "migration/gate.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 static const char *text_at(const json_t *object, const char *key)
 {
@@ -36,6 +38,26 @@ static void write_group(FILE *out, const char *name, json_t *figures)
     fputs(sum > 0 ? ")" : "", out);
 }
 
+/* "    gate: ✔ error-rate 0.02% ≤ 1% (n=4812)   ✖ p99 80ms > 3 × 592us (n=91)" */
+static void write_gate(FILE *out, const json_t *record)
+{
+    const char *before = "    gate: ";
+    json_t *check;
+    size_t i;
+    json_array_foreach(json_object_get(json_object_get(record, "gate"), "checks"), i, check)
+    {
+        const char *verdict = text_at(check, "verdict");
+        const char *words = text_at(check, "message");
+        fprintf(out, "%s%s %s", before,
+                strcmp(verdict, gate_verdict_name(GATE_PASS)) == 0   ? "✔"
+                : strcmp(verdict, gate_verdict_name(GATE_FAIL)) == 0 ? "✖"
+                                                                     : "◌",
+                words[0] != '\0' ? words : text_at(check, "name"));
+        before = "   ";
+    }
+    fputs(i > 0 ? "\n" : "", out);
+}
+
 static void write_record(FILE *out, json_t *record)
 {
     char share[16];
@@ -52,6 +74,7 @@ static void write_record(FILE *out, json_t *record)
         before = "; ";
     }
     fputs(json_object_size(since) > 0 ? "\n" : "", out);
+    write_gate(out, record);
     fprintf(out, "  %s  %s at %s  %s: %s", text_at(record, "time"), text_at(record, "phase"), share,
             text_at(record, "actor"), text_at(record, "text"));
     if (text_at(record, "reason")[0] != '\0') {

@@ -142,10 +142,12 @@ static const struct command table[COMMAND_COUNT] = {
             .role = COMMAND_ROLE_VIEWER,
             .args = {ARG_SERVICE},
             .summary = "dry run: the steps, how long they take, what would stand in the way",
-            .help = "fastest is the holds of all steps with nothing left to drain, slowest has the whole "
-                    "drain on\n"
-                    "top; never, where it waits for an operator or for clients. Each step shows how many "
-                    "connections a\n"
+            .help = "fastest is the holds of all steps with nothing left to drain; slowest has the gate's "
+                    "longest "
+                    "wait in\n"
+                    "each step and the whole drain on top, and is unknown where an operator, hours, hooks or "
+                    "clients are\n"
+                    "waited for. Each step shows how many connections a\n"
                     "minute it would send to the new group at the present rate. Below it stands what a start "
                     "would\n"
                     "find now: a ✖ stops it.\n",

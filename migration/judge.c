@@ -255,9 +255,10 @@ json_t *judge_json(const struct migration *m)
         const struct gate_check *check = &result->checks[i];
 
         (void)json_array_append_new(
-            checks, json_pack("{s:s, s:f, s:f, s:I, s:s}", "name", gate_check_name(check->kind), "observed",
-                              check->observed, "limit", check->limit, "samples", (json_int_t)check->samples,
-                              "verdict", gate_verdict_name(check->verdict)));
+            checks,
+            json_pack("{s:s, s:f, s:f, s:I, s:s, s:s}", "name", gate_check_name(check->kind), "observed",
+                      check->observed, "limit", check->limit, "samples", (json_int_t)check->samples,
+                      "verdict", gate_verdict_name(check->verdict), "message", check->message));
     }
     return json_pack("{s:s, s:o}", "verdict", gate_verdict_name(result->verdict), "checks", checks);
 }

@@ -48,9 +48,9 @@ def test_a_version_that_dies_costs_only_what_was_under_way(daemon, load_server, 
     wait_until(lambda: shunt.service()["share_bp"] == 0, "a rollback", 10)
     took = time.monotonic() - died
     shunt.wait_phase("rolled-back")
-    report = load.stop_and_report()
-    assert report["errors"] <= 4, report  # at most those under way when it died: those refused went to old
-    assert report["errors_by_kind"]["connect"] == 0, report
+    report_of_load = load.stop_and_report()
+    assert report_of_load["errors"] <= 4, report_of_load  # at most those under way: those refused went to old
+    assert report_of_load["errors_by_kind"]["connect"] == 0, report_of_load
     one = shunt.service()
     assert " > " in one["reason"] and one["reason"].startswith("error-"), one["reason"]
     assert one["gate"]["verdict"] == "fail"
@@ -58,9 +58,11 @@ def test_a_version_that_dies_costs_only_what_was_under_way(daemon, load_server, 
     events = shunt.ctl("events", "web").ok()
     assert "failure 1 of 2" in events and "rollback 25% → 0%" in events
     assert journal(shunt)[-1]["by"] == "gate"
+    report = shunt.ctl("report", "web").ok()
+    assert "    gate: ✖ error-" in report and " > " in report, report
     rolled = next(one for one in journal(shunt) if one.get("event") == "gate-fail")
     assert any(one["verdict"] == "fail" for one in rolled["gate"]["checks"])
-    print(f"from death to rollback: {took:.2f} s, {report}")
+    print(f"from death to rollback: {took:.2f} s, {report_of_load}")
 
 
 def test_a_slow_version_is_rolled_back(daemon, server):
