@@ -125,6 +125,7 @@ def test_the_plan_shows_limits_and_what_runs(daemon, server):
     text = shunt.ctl("plan", "web").ok()
     assert "gate  error-rate ≤ 5%  error-increase ≤ 3%  from 50 samples, else it goes back" in text
     assert "in step 2  error-rate ≤ 2%" in text and "under way" not in text
+    assert "fastest 2h, slowest 4h" in text, "each step may wait an hour for the gate"
     shunt.ctl("start", "web").ok()
     assert "under way: web-1 ramping, share 25%" in shunt.ctl("plan", "web").ok()
     shown = json.loads(shunt.ctl("plan", "web", "--json").ok())["plan"]

@@ -1,4 +1,6 @@
 """kill -9 in every phase of a migration: the daemon comes back at the last durable step, never ahead of it."""
+import socket
+
 import pytest
 from shunt.clients import connect, who
 from shunt.config import group, service, steps
@@ -138,6 +140,30 @@ def test_weights_and_states_survive(daemon, server):
     assert shunt.backend("old", 0)["weight"] == 7
     assert shunt.backend("old", 1)["admin"] == "drain"
     assert {who(shunt.port()) for _ in range(6)} == {"a"}
+
+
+def test_each_client_stays_on_its_side(daemon, server):
+    """assign = "client": who goes where is the same after a kill, and nobody goes back when the share rises."""
+    shunt = daemon(service([server(named("old")).address], [server(named("new")).address], migration=HOLD,
+                           assign="client"))
+
+    def sides():
+        told = {}
+        for i in range(1, 41):
+            with socket.create_connection(("127.0.0.1", shunt.port()), 10, (f"127.0.1.{i}", 0)) as sock:
+                sock.sendall(b"who\n")
+                told[i] = sock.recv(100).split()[0]
+        return told
+
+    to_ramping(shunt)
+    before = sides()
+    assert 5 < list(before.values()).count(b"new") < 35, before
+    shunt.kill()
+    shunt.restart()
+    assert sides() == before
+    shunt.ctl("share", "web", "75%").ok()
+    after = sides()
+    assert all(after[i] == b"new" for i in before if before[i] == b"new"), "nobody goes back"
 
 
 def test_a_torn_last_line_is_cut(daemon, server):
