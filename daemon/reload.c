@@ -21,8 +21,10 @@ struct change {
     struct app_service *service;         /* NULL: it goes by what it was */
     const struct config_service *config; /* in the new configuration */
     const struct config_service *before;
+    bool lists_only;                   /* nothing else of it differs */
     struct routing_change *routing;    /* owned until applied */
     struct migration_draft *migration; /* owned until finished */
+    struct proxy_change *proxy;        /* owned until applied */
 };
 
 struct reload {
@@ -34,7 +36,8 @@ struct reload {
     struct targets *targets;             /* owned */
     struct targets_questions *questions; /* owned; while it waits for names */
     struct reload_diff diff;
-    struct change *changes; /* owned; one for each service of config */
+    struct change *changes;          /* owned; one for each service of config */
+    struct admission_limits *limits; /* owned until applied; over all services */
     FILE *report;
 };
 
@@ -172,6 +175,22 @@ static int prepare_groups(struct reload *reload, struct change *change, size_t i
     return rc == 0 ? 0 : err_set(err, rc, "nothing was changed: service %s: %s", config->name, why.text);
 }
 
+static bool any_file(char *const *texts, size_t len)
+{
+    bool any = false;
+    for (size_t i = 0; i < len; i++) {
+        any |= texts[i][0] == '@';
+    }
+    return any;
+}
+
+/* Lists of addresses in files of their own may have changed although the configuration did not. */
+static bool has_files(const struct config_service *config)
+{
+    return any_file(config->allow, config->allow_len) || any_file(config->deny, config->deny_len) ||
+           any_file(config->proxy_protocol.from, config->proxy_protocol.from_len);
+}
+
 /* Makes all that can fail for one service of the new configuration. */
 static int prepare_service(struct reload *reload, size_t index, struct err_text *err)
 {
@@ -184,10 +203,18 @@ static int prepare_service(struct reload *reload, size_t index, struct err_text 
                                  &reload->targets->services[index], &why);
         return rc == 0 ? 0 : err_set(err, rc, "nothing was changed: %s", why.text);
     }
-    if (!reload_diff_touches(&reload->diff, change->config->name)) {
+    bool touched = reload_diff_touches(&reload->diff, change->config->name);
+    if (!touched && !has_files(change->config)) {
         return 0;
     }
     change->service = there;
+    change->lists_only = !touched;
+    if (!touched) {
+        int rc = proxy_service_change_prepare(there->proxy, change->config, &change->proxy, &why);
+        return rc == 0
+                   ? 0
+                   : err_set(err, rc, "nothing was changed: service %s: %s", change->config->name, why.text);
+    }
     change->before = there->config;
     int rc = prepare_groups(reload, change, index, err);
     if (rc == 0) {
@@ -195,6 +222,7 @@ static int prepare_service(struct reload *reload, size_t index, struct err_text 
         rc = rc == 0 ? migration_reconfigure_begin(there->migration, change->config, reload->config,
                                                    &change->migration, &why)
                      : rc;
+        rc = rc == 0 ? proxy_service_change_prepare(there->proxy, change->config, &change->proxy, &why) : rc;
         rc = rc == 0 ? 0 : err_set(err, rc, "nothing was changed: %s", why.text);
     }
     return rc;
@@ -214,6 +242,9 @@ static int prepare(struct reload *reload, struct err_text *err)
         return err_set(err, ERR_NOMEM, "out of memory");
     }
     rc = check_leaving(reload, err);
+    if (rc == 0) {
+        rc = proxy_limits_prepare(reload->app->proxy, &reload->config->limits, &reload->limits, err);
+    }
     for (size_t i = 0; rc == 0 && i < reload->config->services_len; i++) {
         rc = prepare_service(reload, i, err);
     }
@@ -334,6 +365,12 @@ static void apply_service(struct reload *reload, struct change *change)
 {
     struct app_service *service = change->service;
     struct err_text err;
+    if (change->lists_only) {
+        proxy_service_change_apply(service->proxy, change->proxy);
+        change->proxy = NULL;
+        fprintf(reload->report, "%s: its files of addresses were read again\n", change->config->name);
+        return;
+    }
     names_destroy(service->names);
     service->names = NULL;
     health_destroy(service->health); /* it knows backends that may leave */
@@ -342,6 +379,8 @@ static void apply_service(struct reload *reload, struct change *change)
         log_line(LOG_LEVEL_ERROR, "a reload is not wholly in force yet", LOG_TEXT("error", err.text));
     }
     change->routing = NULL;
+    proxy_service_change_apply(service->proxy, change->proxy);
+    change->proxy = NULL;
     service->config = change->config;
     struct config *before = service->owned;
     service->owned = config_share(reload->config);
@@ -364,6 +403,11 @@ static void apply_service(struct reload *reload, struct change *change)
 static void apply_global(struct reload *reload)
 {
     const struct config *config = reload->config;
+    if (reload_diff_touches_limits(&reload->diff)) {
+        proxy_limits_apply(reload->app->proxy, reload->limits);
+        reload->limits = NULL;
+        fputs("limits: changed\n", reload->report);
+    }
     if (reload_diff_has(&reload->diff, "log.level")) {
         for (int l = LOG_LEVEL_DEBUG; l <= LOG_LEVEL_ERROR; l++) {
             if (strcmp(config->log.level, log_level_name((enum log_level)l)) == 0) {
@@ -483,8 +527,10 @@ static void reload_destroy(struct reload *reload)
          i++) {
         routing_change_drop(reload->changes[i].routing);
         migration_reconfigure_drop(reload->changes[i].migration);
+        proxy_service_change_drop(reload->changes[i].proxy);
     }
     app_drop_fresh(reload->app);
+    proxy_limits_drop(reload->limits);
     targets_unask(reload->questions);
     free(reload->changes);
     reload_diff_clear(&reload->diff);

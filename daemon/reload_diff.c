@@ -135,23 +135,31 @@ bool reload_diff_touches(const struct reload_diff *diff, const char *service)
     return false;
 }
 
-static bool ends_with(const char *text, const char *end)
+static bool begins_with(const char *text, const char *beginning)
 {
-    size_t length = strlen(text);
-    size_t wanted = strlen(end);
-    return length >= wanted && strcmp(text + length - wanted, end) == 0;
+    return strncmp(text, beginning, strlen(beginning)) == 0;
+}
+
+bool reload_diff_touches_limits(const struct reload_diff *diff)
+{
+    for (size_t i = 0; i < diff->len; i++) {
+        if (begins_with(diff->paths[i], "limits.")) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool reload_is_live(const char *path, const char *service)
 {
     static const char *const live[] = {"log.level", "log.rate", "shutdown_timeout", "upgrade.ready_timeout",
                                        "upgrade.drain_timeout"};
-    static const char *const of_service[] = {"name", "retries", "connection_log"};
-    /* How a group's connections look to its backends was tried and fixed when the service began to listen. */
-    static const char *const outward[] = {".send_proxy", ".send_proxy_tlvs", ".source"};
-    static const char remote[] = "admin.remote.";
+    /* The first word of what stands behind the service's name. */
+    static const char *const of_service[] = {"name",           "retries",   "connection_log", "timeouts",
+                                             "proxy_protocol", "sni",       "allow",          "deny",
+                                             "limits",         "bandwidth", "groups",         "migration"};
     const char *rest = service != NULL ? rest_of(path, service) : NULL;
-    if (rest == NULL && strncmp(path, remote, sizeof(remote) - 1) == 0) {
+    if (rest == NULL && begins_with(path, "admin.remote.")) {
         return strcmp(path, "admin.remote.listen") != 0;
     }
     for (size_t i = 0; rest == NULL && i < sizeof(live) / sizeof(live[0]); i++) {
@@ -163,14 +171,10 @@ bool reload_is_live(const char *path, const char *service)
         return true;
     }
     for (size_t i = 0; rest != NULL && i < sizeof(of_service) / sizeof(of_service[0]); i++) {
-        if (strcmp(rest, of_service[i]) == 0) {
+        size_t length = strlen(of_service[i]);
+        if (begins_with(rest, of_service[i]) && (rest[length] == '\0' || rest[length] == '.')) {
             return true;
         }
     }
-    for (size_t i = 0; rest != NULL && i < sizeof(outward) / sizeof(outward[0]); i++) {
-        if (strncmp(rest, "groups.", 7) == 0 && ends_with(rest, outward[i])) {
-            return strstr(rest, ".health.") != NULL;
-        }
-    }
-    return rest != NULL && (strncmp(rest, "groups.", 7) == 0 || strncmp(rest, "migration", 9) == 0);
+    return rest == NULL && begins_with(path, "limits.");
 }

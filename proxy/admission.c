@@ -1,7 +1,8 @@
 /*
  * Answers for whether one more connection is let in. The client's own limits are asked first, so that one who
  * is over them does not use up what is there for all. A rate lets its number come at once and then one each
- * interval (generic cell rate algorithm, ITU-T I.371, annex A). Any thread.
+ * interval (generic cell rate algorithm, ITU-T I.371, annex A). What is in force is read with one load, so
+ * that it may change while connections come and go. Any thread.
  */
 #include "proxy/admission.h"
 
@@ -15,13 +16,18 @@
 #define NS_PER_US 1000u
 #define NS_PER_S UINT64_C(1000000000)
 
-struct admission {
+struct admission_limits {
     uint64_t connections; /* 0: any number */
     uint64_t interval_ns; /* 0: no rate */
     uint64_t burst_ns;
     unsigned prefix_ipv4, prefix_ipv6;
     struct tracker_limits client;
-    struct tracker *tracker; /* owned; NULL: clients have no limits of their own */
+    struct tracker *tracker; /* counted; NULL: clients have no limits of their own */
+    uint64_t table_size;
+};
+
+struct admission {
+    _Atomic(struct admission_limits *) limits; /* owned; never NULL */
     _Atomic uint64_t open;
     _Atomic uint64_t caught_up_ns;
 };
@@ -34,28 +40,66 @@ static void set_rate(uint64_t rate, uint64_t *interval_ns, uint64_t *burst_ns)
     }
 }
 
+int admission_limits_create(const struct admission *admission, const struct config_limits *limits,
+                            struct admission_limits **out, struct err_text *err)
+{
+    const struct admission_limits *before =
+        admission != NULL ? atomic_load_explicit(&admission->limits, memory_order_relaxed) : NULL;
+    struct admission_limits *made = calloc(1, sizeof(*made));
+    if (made == NULL) {
+        return err_set(err, ERR_NOMEM, "out of memory for limits");
+    }
+    made->connections = limits->connections;
+    made->prefix_ipv4 = limits->prefix_ipv4;
+    made->prefix_ipv6 = limits->prefix_ipv6;
+    made->table_size = limits->table_size;
+    made->client.open = limits->connections_per_client;
+    set_rate(limits->rate, &made->interval_ns, &made->burst_ns);
+    set_rate(limits->rate_per_client, &made->client.interval_ns, &made->client.burst_ns);
+    int code = 0;
+    if (limits->connections_per_client > 0 || limits->rate_per_client != UINT64_MAX) {
+        if (before != NULL && before->tracker != NULL && before->table_size == made->table_size) {
+            made->tracker = tracker_share(before->tracker);
+        } else {
+            code = tracker_create(limits->table_size, &made->tracker, err);
+        }
+    }
+    if (code != 0) {
+        free(made);
+        return code;
+    }
+    *out = made;
+    return 0;
+}
+
+struct admission_limits *admission_limits_replace(struct admission *admission,
+                                                  struct admission_limits *limits)
+{
+    return atomic_exchange_explicit(&admission->limits, limits, memory_order_acq_rel);
+}
+
+void admission_limits_destroy(void *limits)
+{
+    struct admission_limits *gone = limits;
+    if (gone != NULL) {
+        tracker_drop(gone->tracker);
+        free(gone);
+    }
+}
+
 int admission_create(const struct config_limits *limits, struct admission **out, struct err_text *err)
 {
-    bool per_client = limits->connections_per_client > 0 || limits->rate_per_client != UINT64_MAX;
-    *out = NULL;
-    if (limits->connections == 0 && limits->rate == UINT64_MAX && !per_client) {
-        return 0;
-    }
+    struct admission_limits *made = NULL;
     struct admission *admission = calloc(1, sizeof(*admission));
     if (admission == NULL) {
         return err_set(err, ERR_NOMEM, "out of memory for limits");
     }
-    admission->connections = limits->connections;
-    admission->prefix_ipv4 = limits->prefix_ipv4;
-    admission->prefix_ipv6 = limits->prefix_ipv6;
-    admission->client.open = limits->connections_per_client;
-    set_rate(limits->rate, &admission->interval_ns, &admission->burst_ns);
-    set_rate(limits->rate_per_client, &admission->client.interval_ns, &admission->client.burst_ns);
-    int code = per_client ? tracker_create(limits->table_size, &admission->tracker, err) : 0;
+    int code = admission_limits_create(NULL, limits, &made, err);
     if (code != 0) {
         free(admission);
         return code;
     }
+    atomic_init(&admission->limits, made);
     *out = admission;
     return 0;
 }
@@ -63,22 +107,23 @@ int admission_create(const struct config_limits *limits, struct admission **out,
 void admission_destroy(struct admission *admission)
 {
     if (admission != NULL) {
-        tracker_destroy(admission->tracker);
+        admission_limits_destroy(atomic_load_explicit(&admission->limits, memory_order_relaxed));
         free(admission);
     }
 }
 
-static enum admission_verdict enter_client(struct admission *admission, const struct addr_ip *client,
-                                           uint64_t now_us, struct admission_claim *claim)
+static enum admission_verdict enter_client(const struct admission_limits *limits,
+                                           const struct addr_ip *client, uint64_t now_us,
+                                           struct admission_claim *claim)
 {
     struct addr_ip key = *client;
-    if (admission->tracker == NULL || client->family == 0) {
+    if (limits->tracker == NULL || client->family == 0) {
         return ADMISSION_LET_IN;
     }
-    addr_ip_mask(&key, admission->prefix_ipv4, admission->prefix_ipv6);
-    switch (tracker_take(admission->tracker, &admission->client, &key, now_us, &claim->client)) {
+    addr_ip_mask(&key, limits->prefix_ipv4, limits->prefix_ipv6);
+    switch (tracker_take(limits->tracker, &limits->client, &key, now_us, &claim->client)) {
     case TRACKER_TAKEN:
-        claim->tracked = true;
+        claim->tracker = limits->tracker;
         return ADMISSION_LET_IN;
     case TRACKER_TOO_MANY:
         return ADMISSION_TOO_MANY;
@@ -91,17 +136,17 @@ static enum admission_verdict enter_client(struct admission *admission, const st
 }
 
 /* Takes one from the rate of all; false when it has none left. */
-static bool take_turn(struct admission *admission, uint64_t now_ns)
+static bool take_turn(struct admission *admission, const struct admission_limits *limits, uint64_t now_ns)
 {
     uint64_t seen = atomic_load_explicit(&admission->caught_up_ns, memory_order_relaxed);
     uint64_t from_ns;
     do {
-        from_ns = seen > now_ns ? seen : now_ns;
-        if (from_ns - now_ns > admission->burst_ns) {
+        from_ns = tracker_rate_from(seen, limits->interval_ns, limits->burst_ns, now_ns);
+        if (from_ns - now_ns > limits->burst_ns) {
             return false;
         }
     } while (!atomic_compare_exchange_weak_explicit(&admission->caught_up_ns, &seen,
-                                                    from_ns + admission->interval_ns, memory_order_relaxed,
+                                                    from_ns + limits->interval_ns, memory_order_relaxed,
                                                     memory_order_relaxed));
     return true;
 }
@@ -113,15 +158,16 @@ enum admission_verdict admission_enter(struct admission *admission, const struct
     if (admission == NULL) {
         return ADMISSION_LET_IN;
     }
-    enum admission_verdict verdict = enter_client(admission, client, now_us, claim);
+    const struct admission_limits *limits = atomic_load_explicit(&admission->limits, memory_order_acquire);
+    enum admission_verdict verdict = enter_client(limits, client, now_us, claim);
     if (verdict != ADMISSION_LET_IN && verdict != ADMISSION_UNTRACKED) {
         return verdict;
     }
     claim->counted = true;
     uint64_t before = atomic_fetch_add_explicit(&admission->open, 1, memory_order_relaxed);
-    if (admission->connections > 0 && before >= admission->connections) {
+    if (limits->connections > 0 && before >= limits->connections) {
         verdict = ADMISSION_TOO_MANY;
-    } else if (admission->interval_ns > 0 && !take_turn(admission, now_us * NS_PER_US)) {
+    } else if (limits->interval_ns > 0 && !take_turn(admission, limits, now_us * NS_PER_US)) {
         verdict = ADMISSION_TOO_OFTEN;
     }
     if (verdict == ADMISSION_TOO_MANY || verdict == ADMISSION_TOO_OFTEN) {
@@ -132,9 +178,9 @@ enum admission_verdict admission_enter(struct admission *admission, const struct
 
 void admission_leave(struct admission *admission, struct admission_claim *claim)
 {
-    if (claim->tracked) {
-        tracker_give(admission->tracker, claim->client);
-        claim->tracked = false;
+    if (claim->tracker != NULL) {
+        tracker_give(claim->tracker, claim->client);
+        claim->tracker = NULL;
     }
     if (claim->counted) {
         atomic_fetch_sub_explicit(&admission->open, 1, memory_order_relaxed);

@@ -16,12 +16,12 @@
 /* In a Unix path's permissions stands who may connect; only whom it speaks for can be on a list. */
 static bool is_listed_out(const struct conn *conn)
 {
-    const struct proxy_service *service = conn->home->service;
+    const struct service_terms *terms = service_terms(conn);
     if (conn->client.family == 0) {
         return false;
     }
-    return prefixes_contain(service->deny, &conn->client) ||
-           (service->allow != NULL && !prefixes_contain(service->allow, &conn->client));
+    return prefixes_contain(terms->deny, &conn->client) ||
+           (terms->allow != NULL && !prefixes_contain(terms->allow, &conn->client));
 }
 
 /* Both limits, the service's first. */
@@ -144,7 +144,7 @@ static void header_found(struct conn *conn, const struct proxy_protocol_header *
 /* Nothing there, or not enough, and no more to come. */
 static void header_ended(struct conn *conn, size_t seen, uint64_t now_us)
 {
-    bool optional = conn->home->service->proxy_header.accept == CONFIG_PROXY_OPTIONAL;
+    bool optional = service_terms(conn)->proxy_header.accept == CONFIG_PROXY_OPTIONAL;
     if (optional && seen == 0) {
         client_known(conn, now_us); /* an ordinary client that says nothing */
         return;
@@ -177,7 +177,7 @@ static void read_header(struct conn *conn, uint64_t now_us)
         }
         return;
     case PROXY_PROTOCOL_ABSENT:
-        if (conn->home->service->proxy_header.accept == CONFIG_PROXY_OPTIONAL) {
+        if (service_terms(conn)->proxy_header.accept == CONFIG_PROXY_OPTIONAL) {
             client_known(conn, now_us);
             return;
         }
@@ -212,12 +212,12 @@ void arrival_on_timeout(struct conn *conn, uint64_t now_us)
 static bool is_trusted(const struct conn *conn)
 {
     return conn->stream[CONN_CLIENT].is_unix ||
-           prefixes_contain(conn->home->service->proxy_header.from, &conn->client);
+           prefixes_contain(service_terms(conn)->proxy_header.from, &conn->client);
 }
 
 void arrival_begin(struct conn *conn, uint64_t now_us)
 {
-    enum config_proxy_accept accept = conn->home->service->proxy_header.accept;
+    enum config_proxy_accept accept = service_terms(conn)->proxy_header.accept;
     bool trusted = accept != CONFIG_PROXY_OFF && is_trusted(conn);
     if (!trusted && accept != CONFIG_PROXY_REQUIRED) {
         client_known(conn, now_us);
@@ -233,49 +233,4 @@ void arrival_begin(struct conn *conn, uint64_t now_us)
         return;
     }
     read_header(conn, now_us); /* mostly it came with the connection */
-}
-
-/* NULL where nothing was written, which is not the same as an empty file. */
-static int load_list(char *const *texts, size_t len, struct prefixes **out, struct err_text *err)
-{
-    return len > 0 ? prefixes_load((const char *const *)texts, len, out, err) : 0;
-}
-
-int arrival_configure(struct proxy_service *service, const struct config_service *config,
-                      struct err_text *err)
-{
-    bandwidth_configure(&service->pace, config);
-    int code = admission_create(&config->limits, &service->admission, err);
-    if (code == 0) {
-        code = load_list(config->allow, config->allow_len, &service->allow, err);
-    }
-    if (code == 0) {
-        code = load_list(config->deny, config->deny_len, &service->deny, err);
-    }
-    if (config->limits.first_byte_timeout_us > 0) {
-        service->length_us[CONN_DEADLINE_FIRST_BYTE] = config->limits.first_byte_timeout_us;
-    }
-    if (code == 0) {
-        code = passthrough_create(config, &service->passthrough, err);
-        passthrough_resolve(service->passthrough, service->routing);
-    }
-    if (service->passthrough != NULL) {
-        service->length_us[CONN_DEADLINE_CLIENT_HELLO] = config->sni.timeout_us;
-    }
-    if (code != 0 || config->proxy_protocol.accept == CONFIG_PROXY_OFF) {
-        return code;
-    }
-    service->proxy_header.accept = config->proxy_protocol.accept;
-    service->length_us[CONN_DEADLINE_PROXY_HEADER] = config->proxy_protocol.timeout_us;
-    return load_list(config->proxy_protocol.from, config->proxy_protocol.from_len,
-                     &service->proxy_header.from, err);
-}
-
-void arrival_release(struct proxy_service *service)
-{
-    prefixes_destroy(service->proxy_header.from);
-    prefixes_destroy(service->allow);
-    prefixes_destroy(service->deny);
-    passthrough_destroy(service->passthrough);
-    admission_destroy(service->admission);
 }

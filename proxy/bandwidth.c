@@ -89,13 +89,13 @@ static size_t smaller(size_t a, size_t b)
 
 static size_t allowance(const struct conn *conn, unsigned side, uint64_t now_ns)
 {
-    struct bandwidth_limits *limits = &conn->home->service->pace;
+    const struct bandwidth_limits *limits = &service_terms(conn)->pace;
     size_t bytes = SIZE_MAX;
     if (limits->connection_rate[side] > 0) {
         bytes = bandwidth_allowance(limits->connection_rate[side], conn->pace->paid_ns[side], now_ns);
     }
     if (limits->service_rate[side] > 0 && bytes > 0) {
-        uint64_t paid_ns = atomic_load_explicit(&limits->paid_ns[side], memory_order_relaxed);
+        uint64_t paid_ns = atomic_load_explicit(&conn->home->service->paid_ns[side], memory_order_relaxed);
         bytes = smaller(bytes, bandwidth_allowance(limits->service_rate[side], paid_ns, now_ns));
         bytes = smaller(bytes, SHARE_BYTES);
     }
@@ -119,19 +119,20 @@ size_t bandwidth_ask(struct conn *conn, unsigned side, uint64_t now_us)
     return bytes;
 }
 
-static void pay_together(struct bandwidth_limits *limits, unsigned side, size_t bytes, uint64_t now_ns)
+static void pay_together(const struct conn *conn, uint64_t rate, unsigned side, size_t bytes, uint64_t now_ns)
 {
-    uint64_t seen = atomic_load_explicit(&limits->paid_ns[side], memory_order_relaxed);
+    _Atomic uint64_t *paid = &conn->home->service->paid_ns[side];
+    uint64_t seen = atomic_load_explicit(paid, memory_order_relaxed);
     uint64_t paid_ns;
     do {
-        paid_ns = bandwidth_pay(limits->service_rate[side], seen, bytes, now_ns);
-    } while (!atomic_compare_exchange_weak_explicit(&limits->paid_ns[side], &seen, paid_ns,
-                                                    memory_order_relaxed, memory_order_relaxed));
+        paid_ns = bandwidth_pay(rate, seen, bytes, now_ns);
+    } while (!atomic_compare_exchange_weak_explicit(paid, &seen, paid_ns, memory_order_relaxed,
+                                                    memory_order_relaxed));
 }
 
 void bandwidth_take(struct conn *conn, unsigned side, size_t bytes, uint64_t now_us)
 {
-    struct bandwidth_limits *limits = &conn->home->service->pace;
+    const struct bandwidth_limits *limits = &service_terms(conn)->pace;
     struct conn_pace *pace = conn->pace;
     uint64_t now_ns = now_us * NS_PER_US;
     pace->served = true;
@@ -140,7 +141,7 @@ void bandwidth_take(struct conn *conn, unsigned side, size_t bytes, uint64_t now
             bandwidth_pay(limits->connection_rate[side], pace->paid_ns[side], bytes, now_ns);
     }
     if (limits->service_rate[side] > 0) {
-        pay_together(limits, side, bytes, now_ns);
+        pay_together(conn, limits->service_rate[side], side, bytes, now_ns);
     }
 }
 

@@ -7,7 +7,6 @@
 #ifndef PROXY_BANDWIDTH_H
 #define PROXY_BANDWIDTH_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,12 +20,11 @@ size_t bandwidth_allowance(uint64_t rate, uint64_t paid_ns, uint64_t now_ns);
 /* Where paid_ns stands after these bytes (fewer than 2^34). */
 uint64_t bandwidth_pay(uint64_t rate, uint64_t paid_ns, size_t bytes, uint64_t now_ns);
 
-/* Of a service. Written at the start, but for paid_ns. */
+/* Of a service, immutable. */
 struct bandwidth_limits {
     bool any;
     uint64_t connection_rate[2]; /* by enum conn_side, the one the bytes come from; 0: no limit */
     uint64_t service_rate[2];
-    _Atomic uint64_t paid_ns[2];
 };
 
 struct conn;

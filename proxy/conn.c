@@ -66,8 +66,9 @@ int conn_accept(struct service_worker *home, int fd, const struct addr *peer)
     struct proxy_worker *shared = home->shared;
     struct conn *conn = conn_alloc(shared);
     struct conn_attempt *attempt = calloc(1, sizeof(*attempt));
-    struct conn_pace *pace = home->service->pace.any ? bandwidth_begin() : NULL;
-    if (conn == NULL || attempt == NULL || (home->service->pace.any && pace == NULL)) {
+    bool paced = atomic_load_explicit(&home->service->terms, memory_order_acquire)->pace.any;
+    struct conn_pace *pace = paced ? bandwidth_begin() : NULL;
+    if (conn == NULL || attempt == NULL || (paced && pace == NULL)) {
         free(conn);
         free(attempt);
         bandwidth_end(pace);
@@ -227,7 +228,7 @@ uint64_t conn_on_deadline(struct deadline *deadline, uint64_t now_us, void *cont
         handshake_on_timeout(conn, now_us);
         return 0;
     }
-    uint64_t due_us = conn->moved_us + conn->home->service->length_us[conn_state_deadline(state)];
+    uint64_t due_us = conn->moved_us + conn->home->queue_us[conn_state_deadline(state)];
     if (due_us > now_us) {
         return due_us;
     }

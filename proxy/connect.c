@@ -40,7 +40,7 @@ void connect_drop(struct conn *conn)
 static void keep_alive(const struct conn *conn, int fd)
 {
     const int on = 1;
-    if (conn->home->service->length_us[CONN_DEADLINE_IDLE] > KEEPALIVE_US) {
+    if (conn->home->queue_us[CONN_DEADLINE_IDLE] > KEEPALIVE_US) {
         (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
     }
 }

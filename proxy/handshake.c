@@ -15,7 +15,6 @@ int handshake_configure(struct proxy_service *service, const struct config_servi
                         struct err_text *err)
 {
     struct tls_front *front = NULL;
-    service->length_us[CONN_DEADLINE_HANDSHAKE] = config->tls.handshake_timeout_us;
     if (!config->tls.present) {
         return 0;
     }

@@ -31,7 +31,7 @@ static unsigned tlv_bit(const char *word)
     return 0;
 }
 
-static int configure_tls(struct proxy_service *service, const struct config_group *group,
+static int configure_tls(const struct proxy_service *service, const struct config_group *group,
                          struct outward *outward, struct err_text *err)
 {
     struct tls_back *back = NULL;
@@ -43,30 +43,30 @@ static int configure_tls(struct proxy_service *service, const struct config_grou
         code = tls_back_create(service->name, group, service->proxy->workers, &back, err);
     }
     if (code == 0) {
-        atomic_init(&outward->tls, back);
+        outward->tls = back;
     }
     return code;
 }
 
-int outward_configure(struct proxy_service *service, const struct config_service *config,
-                      struct err_text *err)
+int outward_configure(const struct proxy_service *service, struct service_terms *terms,
+                      const struct config_service *config, size_t groups_max, struct err_text *err)
 {
-    size_t room =
-        config->groups_len + ROUTING_GROUPS_SPARE; /* groups that come later are plain or have TLS */
-    service->outward = calloc(room, sizeof(*service->outward));
-    if (service->outward == NULL) {
-        return err_set(err, ERR_NOMEM, "service %s: out of memory", service->name);
+    /* In front by number in the routing, behind it as the configuration has them. */
+    terms->outward = calloc(config->groups_len + groups_max + 1, sizeof(*terms->outward));
+    if (terms->outward == NULL) {
+        return err_set(err, ERR_NOMEM, "out of memory");
     }
-    service->outward_len = room;
+    terms->outward_len = groups_max;
+    terms->outward_made = config->groups_len;
     for (size_t g = 0; g < config->groups_len; g++) {
         const struct config_group *group = &config->groups[g];
-        struct outward *outward = &service->outward[g];
+        struct outward *outward = &terms->outward[groups_max + g];
         struct err_text why;
         outward->version = (unsigned)group->send_proxy;
         for (size_t i = 0; i < group->send_proxy_tlvs_len; i++) {
             outward->tlvs |= tlv_bit(group->send_proxy_tlvs[i]);
         }
-        service->introduces |= outward->version > 0;
+        terms->introduces |= outward->version > 0;
         int code = source_parse(group->source, &outward->source, &why);
         if (code == 0) {
             code = source_try(&outward->source, &why);
@@ -82,26 +82,35 @@ int outward_configure(struct proxy_service *service, const struct config_service
     return 0;
 }
 
-void outward_release(struct proxy_service *service)
+void outward_resolve(struct service_terms *terms, const struct config_service *config,
+                     const struct routing *routing)
 {
-    for (size_t g = 0; g < service->outward_len; g++) {
-        tls_back_drop(atomic_load(&service->outward[g].tls));
+    for (size_t g = 0; g < config->groups_len; g++) {
+        uint32_t number = routing_find_group(routing, config->groups[g].name);
+        if (number < terms->outward_len) {
+            terms->outward[number] = terms->outward[terms->outward_len + g];
+        }
     }
-    service->outward_len = 0;
-    free(service->outward);
-    service->outward = NULL;
+}
+
+void outward_release(struct service_terms *terms)
+{
+    for (size_t g = 0; terms->outward != NULL && g < terms->outward_made; g++) {
+        tls_back_drop(terms->outward[terms->outward_len + g].tls);
+    }
+    free(terms->outward);
 }
 
 static const struct outward *outward_of(const struct conn *conn)
 {
-    const struct proxy_service *service = conn->home->service;
-    return conn->lease.group < service->outward_len ? &service->outward[conn->lease.group] : NULL;
+    const struct service_terms *terms = service_terms(conn);
+    return conn->lease.group < terms->outward_len ? &terms->outward[conn->lease.group] : NULL;
 }
 
 struct tls_back *outward_tls(const struct conn *conn)
 {
     const struct outward *outward = outward_of(conn);
-    return outward != NULL ? atomic_load_explicit(&outward->tls, memory_order_acquire) : NULL;
+    return outward != NULL ? outward->tls : NULL;
 }
 
 int outward_bind(const struct conn *conn, int fd, int family)
@@ -132,8 +141,8 @@ static struct proxy_protocol_text keep(uint8_t **at, struct proxy_protocol_text 
 bool outward_keep(struct conn *conn, const struct proxy_protocol_header *header)
 {
     struct conn_origin *origin = NULL;
-    if ((!conn->home->service->introduces && conn->home->service->passthrough == NULL) ||
-        header->source.family == 0) {
+    const struct service_terms *terms = service_terms(conn);
+    if ((!terms->introduces && terms->passthrough == NULL) || header->source.family == 0) {
         return true;
     }
     origin = malloc(sizeof(*origin) + header->alpn.len + header->authority.len + header->unique_id.len +

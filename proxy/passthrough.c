@@ -132,7 +132,8 @@ static bool move(struct conn *conn, struct service_worker *to)
 {
     struct service_worker *from = conn->home;
     struct conn_pace *pace = NULL;
-    if (to->service->pace.any && (pace = bandwidth_begin()) == NULL) {
+    if (atomic_load_explicit(&to->service->terms, memory_order_acquire)->pace.any &&
+        (pace = bandwidth_begin()) == NULL) {
         return false;
     }
     bandwidth_end(conn->pace);
@@ -168,7 +169,7 @@ static bool hand_over(struct conn *conn, const char *service, uint64_t now_us)
 /* All that the client said is known. Another service may have routes of its own. */
 static void go_by_name(struct conn *conn, uint64_t now_us)
 {
-    const struct passthrough *routes = conn->home->service->passthrough;
+    const struct passthrough *routes = service_terms(conn)->passthrough;
     while (routes != NULL) {
         size_t place = server_names_find(routes->names, conn_server_name(conn));
         if (place == SERVER_NAMES_NONE && routes->refuses) {
@@ -184,7 +185,7 @@ static void go_by_name(struct conn *conn, uint64_t now_us)
         if (!hand_over(conn, route->service, now_us)) {
             return;
         }
-        routes = conn->home->service->passthrough;
+        routes = service_terms(conn)->passthrough;
     }
     arrival_go_in(conn, now_us);
 }
@@ -214,7 +215,7 @@ static bool keep(struct conn *conn, const struct client_hello *hello)
 /* No hello will come any more; so many bytes of something are there. */
 static void hello_ended(struct conn *conn, size_t seen, uint64_t now_us)
 {
-    const struct passthrough *routes = conn->home->service->passthrough;
+    const struct passthrough *routes = service_terms(conn)->passthrough;
     if (seen == 0 && (routes == NULL || !routes->refuses)) {
         go_by_name(conn, now_us); /* an ordinary client that says nothing */
         return;
@@ -224,7 +225,7 @@ static void hello_ended(struct conn *conn, size_t seen, uint64_t now_us)
 
 static void hello_absent(struct conn *conn, const char *why, uint64_t now_us)
 {
-    const struct passthrough *routes = conn->home->service->passthrough;
+    const struct passthrough *routes = service_terms(conn)->passthrough;
     if (routes != NULL && routes->refuses) {
         refuse(conn, STATS_CLOSE_CLIENT_HELLO, why, now_us);
         return;
@@ -278,7 +279,7 @@ void passthrough_on_timeout(struct conn *conn, uint64_t now_us)
 
 void passthrough_begin(struct conn *conn, uint64_t now_us)
 {
-    if (conn->home->service->passthrough == NULL) {
+    if (service_terms(conn)->passthrough == NULL) {
         arrival_go_in(conn, now_us);
         return;
     }

@@ -79,6 +79,29 @@ void proxy_service_sockets(const struct proxy_service *service, given_visit_fn *
 /* Only once it is stopped and proxy_service_open is 0, or after worker_pool_destroy. */
 void proxy_service_destroy(struct proxy_service *service);
 
+/*
+ * What a service goes by towards its clients, changed while connections are open: timeouts, PROXY headers in
+ * and out, lists, limits, routes by name, bandwidth, sources. prepare makes all that can fail, files of lists
+ * included, and changes nothing; config is borrowed until apply. ERR_NOMEM and those of prefixes_load and
+ * source_try. apply comes after the routing's own change; from then on it holds for all connections that
+ * come. Open ones: a timeout whose length changed begins anew; bandwidth and limits count them.
+ */
+struct proxy_change;
+MUST_CHECK int proxy_service_change_prepare(struct proxy_service *service,
+                                            const struct config_service *config, struct proxy_change **out,
+                                            struct err_text *err);
+void proxy_service_change_apply(struct proxy_service *service, struct proxy_change *change);
+/* NULL is allowed. */
+void proxy_service_change_drop(struct proxy_change *change);
+
+/* The same for the limits over all services; ERR_NOMEM. */
+struct admission_limits;
+MUST_CHECK int proxy_limits_prepare(struct proxy *proxy, const struct config_limits *limits,
+                                    struct admission_limits **out, struct err_text *err);
+void proxy_limits_apply(struct proxy *proxy, struct admission_limits *limits);
+/* NULL is allowed. */
+void proxy_limits_drop(struct admission_limits *limits);
+
 /* Changes for the connections that come. */
 void proxy_service_tune(struct proxy_service *service, uint32_t retries, uint32_t connection_log_bp);
 

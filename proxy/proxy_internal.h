@@ -124,6 +124,7 @@ struct service_worker {
     struct list connections;    /* in order of id */
     struct list visits;         /* of visit_part: those that are in the middle of the connections */
     struct deadline_queue *queue[CONN_DEADLINE_COUNT]; /* NULL: that timeout is off */
+    uint64_t queue_us[CONN_DEADLINE_COUNT];            /* their lengths; CLOCK_NEVER: none */
     struct list node;                                  /* in proxy_worker.homes */
     struct mailbox_message attach, start, stop, end;
     bool serves; /* between start and stop */
@@ -137,7 +138,25 @@ struct outward {
     unsigned version; /* of the PROXY header; 0: none */
     unsigned tlvs;    /* bits of enum proxy_protocol_tlv */
     struct source source;
-    _Atomic(struct tls_back *) tls; /* a reference; what is replaced is retired. NULL: we speak plainly */
+    struct tls_back *tls; /* NULL: we speak plainly */
+};
+
+/*
+ * What a service goes by and a reload may change: made as a whole, immutable once in force, read with one
+ * load, valid to the end of the loop turn. Files: terms.c, but for what each part means.
+ */
+struct service_terms {
+    uint64_t length_us[CONN_DEADLINE_COUNT]; /* CLOCK_NEVER: none. A worker goes by its queues */
+    struct {
+        enum config_proxy_accept accept;
+        struct prefixes *from; /* owned */
+    } proxy_header;
+    struct prefixes *allow, *deny;   /* owned; NULL: everybody, nobody */
+    struct passthrough *passthrough; /* owned; NULL: names are not looked at */
+    struct bandwidth_limits pace;
+    struct outward *outward; /* owned; by group of the routing, behind them as the configuration has them */
+    size_t outward_len, outward_made; /* of each. The latter hold the references to what they point to */
+    bool introduces;                  /* a group wants PROXY headers */
 };
 
 struct proxy_service {
@@ -149,21 +168,12 @@ struct proxy_service {
     bool *foreign;       /* owned; the path is not ours to remove */
     int *unix_fd;        /* owned; the shared descriptor of a Unix path, else -1 */
     size_t listen_len;
-    _Atomic bool leaves_paths;               /* others go on with the sockets, or have them still */
-    uint64_t length_us[CONN_DEADLINE_COUNT]; /* CLOCK_NEVER: none */
-    _Atomic uint32_t retries;                /* this and the next may change at run time */
-    _Atomic uint32_t log_bp;                 /* of its connections so many are logged at their end */
-    struct {
-        enum config_proxy_accept accept;
-        struct prefixes *from; /* owned */
-    } proxy_header;
-    struct prefixes *allow, *deny;   /* owned; NULL: everybody, nobody */
-    struct admission *admission;     /* owned; NULL: no limits */
-    struct passthrough *passthrough; /* owned; NULL: names are not looked at */
-    struct bandwidth_limits pace;
-    struct outward *outward; /* owned; by group */
-    size_t outward_len;
-    bool introduces; /* a group wants PROXY headers */
+    _Atomic bool leaves_paths;             /* others go on with the sockets, or have them still */
+    _Atomic(struct service_terms *) terms; /* owned */
+    _Atomic uint32_t retries;              /* this and the next may change at run time */
+    _Atomic uint32_t log_bp;               /* of its connections so many are logged at their end */
+    struct admission *admission;           /* owned; NULL: no limits */
+    _Atomic uint64_t paid_ns[2];           /* of its bandwidth, see proxy/bandwidth.h */
     _Atomic(struct tls_front *)
         front; /* a reference; what is replaced is retired. NULL: clients speak plainly */
     _Atomic uint32_t handshakes, max_handshakes; /* with clients, that run now; 0: no limit */
@@ -204,6 +214,22 @@ struct proxy {
     bool paces;                  /* stream_system_paces */
     struct proxy_worker *worker; /* owned */
 };
+
+/* ---- terms.c */
+
+/* What the connection's service goes by now. */
+static inline const struct service_terms *service_terms(const struct conn *conn)
+{
+    return atomic_load_explicit(&conn->home->service->terms, memory_order_acquire);
+}
+/* The first ones of a service. config NULL: nothing but the timeouts. ERR_NOMEM and those of prefixes_load
+ * and source_try. */
+MUST_CHECK int terms_begin(struct proxy_service *service, const struct proxy_timeouts *timeouts,
+                           const struct config_service *config, struct err_text *err);
+void terms_release(struct proxy_service *service);
+/* On the worker: its queues of timeouts as the terms have them, armed anew where a length changed; and a pace
+ * for all connections where there is a limit. */
+void terms_adopt(struct service_worker *home);
 
 /* ---- service.c */
 
@@ -258,11 +284,6 @@ void arrival_go_in(struct conn *conn, uint64_t now_us);
 /* PROXY_HEADER, CLIENT_HELLO: the client's socket has news; or the time is over. */
 void arrival_go_on(struct conn *conn, uint64_t now_us);
 void arrival_on_timeout(struct conn *conn, uint64_t now_us);
-/* Takes from config (borrowed for the call) what this needs; arrival_release gives it back, also after a
- * failure. ERR_NOMEM, and those of prefixes_load. */
-MUST_CHECK int arrival_configure(struct proxy_service *service, const struct config_service *config,
-                                 struct err_text *err);
-void arrival_release(struct proxy_service *service);
 /* The connection ends, or leaves its service for another one: gives back what it holds of the limits. */
 void arrival_leave(struct conn *conn);
 void arrival_leave_service(struct conn *conn);
@@ -294,11 +315,16 @@ void handshake_call_overdue(struct conn *conn);
 
 /* ---- outward.c: how we appear to a backend */
 
-/* Takes from config (borrowed for the call) what this needs, and tries it; outward_release gives it back,
- * also after a failure. ERR_NOMEM and those of source_try, with the group's name. */
-MUST_CHECK int outward_configure(struct proxy_service *service, const struct config_service *config,
+/* Takes from config (borrowed for the call) what this needs, and tries it, into terms. Groups are found by
+ * name in routing; others must not be there before outward_resolve. ERR_NOMEM and those of source_try, with
+ * the group's name. */
+MUST_CHECK int outward_configure(const struct proxy_service *service, struct service_terms *terms,
+                                 const struct config_service *config, size_t groups_max,
                                  struct err_text *err);
-void outward_release(struct proxy_service *service);
+void outward_release(struct service_terms *terms);
+/* The groups as the routing counts them; config as before. */
+void outward_resolve(struct service_terms *terms, const struct config_service *config,
+                     const struct routing *routing);
 /* Binds a socket that is to connect to the lease's backend. 0 or an errno. */
 int outward_bind(const struct conn *conn, int fd, int family);
 /* Keeps what a received header tells for the one we send, where any group wants one. False without memory. */

@@ -16,9 +16,9 @@ static void service_free(struct proxy_service *service)
     for (unsigned w = 0; service->per_worker != NULL && w < service->proxy->workers; w++) {
         free(service->per_worker[w]);
     }
-    arrival_release(service);
+    terms_release(service);
+    admission_destroy(service->admission);
     handshake_release(service);
-    outward_release(service);
     free(service->per_worker);
     free(service->unix_fd);
     free(service->wanted);
@@ -29,22 +29,6 @@ static void service_free(struct proxy_service *service)
 }
 
 /* ---- on the workers */
-
-/* On the worker, as its loop may be turning already. Without memory a timeout is off: better than no service.
- */
-static void queues_create(struct service_worker *home)
-{
-    for (int i = 0; i < CONN_DEADLINE_COUNT; i++) {
-        struct err_text err;
-        deadline_fn *fn = i == CONN_DEADLINE_FIRST_BYTE ? conn_on_first_byte : conn_on_deadline;
-        if (home->service->length_us[i] != CLOCK_NEVER &&
-            deadline_queue_create(worker_base(home->shared->worker), home->service->length_us[i], fn, home,
-                                  &home->queue[i], &err) != 0) {
-            log_line(LOG_LEVEL_ERROR, "a timeout of a service is off",
-                     LOG_TEXT("service", home->service->name), LOG_TEXT("error", err.text));
-        }
-    }
-}
 
 static void queues_destroy(struct service_worker *home)
 {
@@ -61,7 +45,7 @@ static void on_attach(struct mailbox_message *message, void *receiver)
     (void)receiver;
     struct service_worker *home = list_entry(message, struct service_worker, attach);
     list_append(&home->shared->homes, &home->node);
-    queues_create(home);
+    terms_adopt(home);
 }
 
 static void on_start(struct mailbox_message *message, void *receiver)
@@ -126,6 +110,9 @@ static int home_create(struct proxy_service *service, unsigned index, struct err
     list_init(&home->connections);
     list_init(&home->visits);
     list_init(&home->node);
+    for (int i = 0; i < CONN_DEADLINE_COUNT; i++) {
+        home->queue_us[i] = CLOCK_NEVER;
+    }
     return 0;
 }
 
@@ -166,18 +153,6 @@ static struct proxy_service *service_alloc(struct proxy *proxy, const struct pro
         service->listen[i] = service->wanted[i] = spec->listen[i];
         service->unix_fd[i] = -1;
     }
-    const struct proxy_timeouts *t = &spec->timeouts;
-    service->length_us[CONN_DEADLINE_NONE] = CLOCK_NEVER;
-    service->length_us[CONN_DEADLINE_PROXY_HEADER] = CLOCK_NEVER;
-    service->length_us[CONN_DEADLINE_HANDSHAKE] = CLOCK_NEVER;
-    service->length_us[CONN_DEADLINE_CLIENT_HELLO] = CLOCK_NEVER;
-    service->length_us[CONN_DEADLINE_FIRST_BYTE] = CLOCK_NEVER;
-    service->length_us[CONN_DEADLINE_QUEUE] = CONN_QUEUE_LOOK_US;
-    service->length_us[CONN_DEADLINE_CONNECT] = t->connect_us;
-    service->length_us[CONN_DEADLINE_IDLE] = t->idle_us;
-    /* Half closed is bounded by the idle timeout too. */
-    service->length_us[CONN_DEADLINE_HALF_CLOSE] =
-        t->half_close_us < t->idle_us ? t->half_close_us : t->idle_us;
     return service;
 }
 
@@ -188,12 +163,12 @@ int proxy_service_create(struct proxy *proxy, const struct proxy_service_spec *s
     if (service == NULL) {
         return err_set(err, ERR_NOMEM, "service %s: out of memory", spec->name);
     }
-    int code = spec->config != NULL ? arrival_configure(service, spec->config, err) : 0;
+    int code = terms_begin(service, &spec->timeouts, spec->config, err);
     if (code == 0 && spec->config != NULL) {
-        code = handshake_configure(service, spec->config, err);
+        code = admission_create(&spec->config->limits, &service->admission, err);
     }
     if (code == 0 && spec->config != NULL) {
-        code = outward_configure(service, spec->config, err);
+        code = handshake_configure(service, spec->config, err);
     }
     for (unsigned w = 0; code == 0 && w < proxy->workers; w++) {
         code = home_create(service, w, err);

@@ -10,6 +10,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +41,7 @@ struct shard {
 } __attribute__((aligned(CACHE_LINE)));
 
 struct tracker {
+    _Atomic size_t count; /* owners and claims */
     struct siphash_key key;
     uint32_t shards;     /* a power of two */
     uint32_t shard_room; /* entries of one */
@@ -76,6 +78,7 @@ int tracker_create(size_t entries, struct tracker **out, struct err_text *err)
     if (tracker == NULL) {
         return err_set(err, ERR_NOMEM, "out of memory for a table of %zu clients", entries);
     }
+    atomic_init(&tracker->count, 1);
     random_seed_system(&random);
     tracker->key = (struct siphash_key){random_next(&random), random_next(&random)};
     tracker->shards = 1;
@@ -92,16 +95,22 @@ int tracker_create(size_t entries, struct tracker **out, struct err_text *err)
         good = shard_init(&tracker->shard[i], tracker->shard_room);
     }
     if (!good) {
-        tracker_destroy(tracker);
+        tracker_drop(tracker);
         return err_set(err, ERR_NOMEM, "out of memory for a table of %zu clients", entries);
     }
     *out = tracker;
     return 0;
 }
 
-void tracker_destroy(struct tracker *tracker)
+struct tracker *tracker_share(struct tracker *tracker)
 {
-    if (tracker == NULL) {
+    atomic_fetch_add_explicit(&tracker->count, 1, memory_order_relaxed);
+    return tracker;
+}
+
+void tracker_drop(struct tracker *tracker)
+{
+    if (tracker == NULL || atomic_fetch_sub_explicit(&tracker->count, 1, memory_order_acq_rel) != 1) {
         return;
     }
     for (uint32_t i = 0; tracker->shard != NULL && i < tracker->shards; i++) {
@@ -206,7 +215,8 @@ static enum tracker_answer judge(struct entry *entry, const struct tracker_limit
         return TRACKER_TOO_MANY;
     }
     if (limits->interval_ns > 0) {
-        uint64_t from_ns = entry->caught_up_ns > now_ns ? entry->caught_up_ns : now_ns;
+        uint64_t from_ns =
+            tracker_rate_from(entry->caught_up_ns, limits->interval_ns, limits->burst_ns, now_ns);
         if (from_ns - now_ns > limits->burst_ns) {
             return TRACKER_TOO_OFTEN;
         }
@@ -241,6 +251,9 @@ enum tracker_answer tracker_take(struct tracker *tracker, const struct tracker_l
         }
     }
     (void)pthread_mutex_unlock(&shard->lock);
+    if (answer == TRACKER_TAKEN) {
+        (void)tracker_share(tracker);
+    }
     return answer;
 }
 
@@ -254,6 +267,7 @@ void tracker_give(struct tracker *tracker, uint32_t claim)
         idle_append(shard, index);
     }
     (void)pthread_mutex_unlock(&shard->lock);
+    tracker_drop(tracker);
 }
 
 size_t tracker_clients(struct tracker *tracker)

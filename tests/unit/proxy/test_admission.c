@@ -51,14 +51,26 @@ static enum admission_verdict enter(struct admission *admission, uint32_t number
     return admission_enter(admission, &client, now_us, claim);
 }
 
-static void test_nothing_limited_is_nothing_made(void **state)
+/* One that comes and is gone at once. */
+static enum admission_verdict pass(struct admission *admission, uint32_t number, uint64_t now_us)
+{
+    struct admission_claim claim;
+    enum admission_verdict verdict = enter(admission, number, now_us, &claim);
+    admission_leave(admission, &claim);
+    return verdict;
+}
+
+static void test_nothing_limited_lets_all_in(void **state)
 {
     (void)state;
     struct config_limits limits = no_limits();
     struct admission *admission;
     struct admission_claim claim;
-    assert_int_equal(admission_create(&limits, &admission, NULL), 0);
-    assert_null(admission);
+    admission = make(&limits);
+    for (uint32_t i = 0; i < 1000; i++) {
+        assert_int_equal(enter(admission, 1, START_US, &claim), ADMISSION_LET_IN);
+    }
+    admission_destroy(admission);
     assert_int_equal(enter(NULL, 1, START_US, &claim), ADMISSION_LET_IN);
     admission_leave(NULL, &claim);
     admission_destroy(NULL);
@@ -105,6 +117,9 @@ static void test_connections_of_a_client(void **state)
     for (int i = 0; i < 5; i++) {
         assert_int_equal(admission_enter(admission, &nobody, START_US, &more), ADMISSION_LET_IN);
     }
+    for (int i = 0; i < 4; i++) {
+        admission_leave(admission, &claim[i]);
+    }
     admission_destroy(admission);
 }
 
@@ -113,26 +128,25 @@ static void test_rates(void **state)
 {
     (void)state;
     struct config_limits limits = no_limits();
-    struct admission_claim claim;
     for (int of_client = 0; of_client < 2; of_client++) {
         *(of_client ? &limits.rate_per_client : &limits.rate) = UNITS_RATE(10, 1);
         *(of_client ? &limits.rate : &limits.rate_per_client) = UINT64_MAX;
         struct admission *admission = make(&limits);
         unsigned let_in = 0;
         for (int i = 0; i < 100; i++) {
-            let_in += enter(admission, 5, START_US, &claim) == ADMISSION_LET_IN;
+            let_in += pass(admission, 5, START_US) == ADMISSION_LET_IN;
         }
         assert_int_equal(let_in, 10);
-        assert_int_equal(enter(admission, 5, START_US + SECOND / 10 - 1, &claim), ADMISSION_TOO_OFTEN);
-        assert_int_equal(enter(admission, 5, START_US + SECOND / 10, &claim), ADMISSION_LET_IN);
-        assert_int_equal(enter(admission, 5, START_US + SECOND / 10, &claim), ADMISSION_TOO_OFTEN);
+        assert_int_equal(pass(admission, 5, START_US + SECOND / 10 - 1), ADMISSION_TOO_OFTEN);
+        assert_int_equal(pass(admission, 5, START_US + SECOND / 10), ADMISSION_LET_IN);
+        assert_int_equal(pass(admission, 5, START_US + SECOND / 10), ADMISSION_TOO_OFTEN);
         /* Ten seconds at twice the rate. */
         let_in = 0;
         for (uint64_t us = SECOND; us < 11 * SECOND; us += SECOND / 20) {
-            let_in += enter(admission, 5, START_US + us, &claim) == ADMISSION_LET_IN;
+            let_in += pass(admission, 5, START_US + us) == ADMISSION_LET_IN;
         }
         assert_in_range(let_in, 100, 110);
-        assert_int_equal(enter(admission, 6, START_US + 11 * SECOND - SECOND / 20 + 1, &claim),
+        assert_int_equal(pass(admission, 6, START_US + 11 * SECOND - SECOND / 20 + 1),
                          of_client ? ADMISSION_LET_IN : ADMISSION_TOO_OFTEN);
         admission_destroy(admission);
     }
@@ -146,14 +160,13 @@ static void test_a_client_alone_does_not_use_up_the_rate_of_all(void **state)
     limits.rate = UNITS_RATE(10, 1);
     limits.rate_per_client = UNITS_RATE(2, 1);
     struct admission *admission = make(&limits);
-    struct admission_claim claim;
     for (int i = 0; i < 1000; i++) {
-        (void)enter(admission, 5, START_US, &claim);
+        (void)pass(admission, 5, START_US);
     }
     for (uint32_t i = 0; i < 8; i++) {
-        assert_int_equal(enter(admission, 100 + i, START_US, &claim), ADMISSION_LET_IN);
+        assert_int_equal(pass(admission, 100 + i, START_US), ADMISSION_LET_IN);
     }
-    assert_int_equal(enter(admission, 200, START_US, &claim), ADMISSION_TOO_OFTEN);
+    assert_int_equal(pass(admission, 200, START_US), ADMISSION_TOO_OFTEN);
     admission_destroy(admission);
 }
 
@@ -175,6 +188,9 @@ static void test_a_full_table_serves_and_says_so(void **state)
     admission_leave(admission, &claim[7]);
     assert_int_equal(enter(admission, 64, START_US, &claim[64]), ADMISSION_LET_IN);
     assert_int_equal(enter(admission, 7, START_US, &other), ADMISSION_UNTRACKED);
+    for (int i = 0; i < 65; i++) {
+        admission_leave(admission, &claim[i]);
+    }
     admission_destroy(admission);
 }
 
@@ -200,7 +216,7 @@ static void test_the_longest_unseen_is_forgotten(void **state)
     assert_int_equal(tracker_take(tracker, &limits, &first, START_US, &claim), TRACKER_TOO_OFTEN);
     assert_int_equal(tracker_take(tracker, &limits, &second, START_US, &claim), TRACKER_TAKEN);
     assert_int_equal(tracker_clients(tracker), 64);
-    tracker_destroy(tracker);
+    tracker_drop(tracker);
 }
 
 /* A million different addresses: each is held to its limit while it is known, none is confused with another,
@@ -236,7 +252,7 @@ static void million(size_t table, bool keep_open)
     for (size_t i = 0; i < taken; i++) {
         tracker_give(tracker, claims[i]);
     }
-    tracker_destroy(tracker);
+    tracker_drop(tracker);
     free(claims);
 }
 
@@ -300,13 +316,151 @@ static void test_threads(void **state)
     for (uint32_t i = 0; i < 3; i++) {
         assert_int_equal(enter(crowd.admission, i, START_US, &claim[i]), ADMISSION_LET_IN);
     }
+    for (int i = 0; i < 3; i++) {
+        admission_leave(crowd.admission, &claim[i]);
+    }
+    admission_destroy(crowd.admission);
+}
+
+/* ---- other limits for the same connections */
+
+static void change(struct admission *admission, const struct config_limits *limits)
+{
+    struct admission_limits *made = NULL;
+    assert_int_equal(admission_limits_create(admission, limits, &made, NULL), 0);
+    admission_limits_destroy(admission_limits_replace(admission, made));
+}
+
+static void test_counts_outlive_a_change(void **state)
+{
+    (void)state;
+    struct config_limits limits = no_limits();
+    struct admission *admission = make(&limits);
+    struct admission_claim claim[4];
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(enter(admission, i, START_US, &claim[i]), ADMISSION_LET_IN);
+    }
+    limits.connections = 3; /* those that came without a limit count */
+    change(admission, &limits);
+    assert_int_equal(enter(admission, 9, START_US, &claim[3]), ADMISSION_TOO_MANY);
+    limits.connections = 1; /* below what is open: nobody is turned out */
+    change(admission, &limits);
+    admission_leave(admission, &claim[0]);
+    admission_leave(admission, &claim[1]);
+    assert_int_equal(enter(admission, 9, START_US, &claim[3]), ADMISSION_TOO_MANY);
+    admission_leave(admission, &claim[2]);
+    assert_int_equal(enter(admission, 9, START_US, &claim[3]), ADMISSION_LET_IN);
+    limits.connections = 2;
+    change(admission, &limits);
+    assert_int_equal(enter(admission, 8, START_US, &claim[0]), ADMISSION_LET_IN);
+    assert_int_equal(enter(admission, 8, START_US, &claim[1]), ADMISSION_TOO_MANY);
+    admission_destroy(admission);
+}
+
+static void test_clients_outlive_a_change(void **state)
+{
+    (void)state;
+    struct config_limits limits = no_limits();
+    limits.connections_per_client = 2;
+    struct admission *admission = make(&limits);
+    struct admission_claim claim[5];
+    assert_int_equal(enter(admission, 1, START_US, &claim[0]), ADMISSION_LET_IN);
+    assert_int_equal(enter(admission, 1, START_US, &claim[1]), ADMISSION_LET_IN);
+    limits.connections_per_client = 3;
+    change(admission, &limits);
+    assert_int_equal(enter(admission, 1, START_US, &claim[2]), ADMISSION_LET_IN);
+    assert_int_equal(enter(admission, 1, START_US, &claim[3]), ADMISSION_TOO_MANY);
+    /* Another table knows nobody; what is open is given back to the one it came from, which goes with it. */
+    limits.table_size = 2000;
+    change(admission, &limits);
+    assert_int_equal(enter(admission, 1, START_US, &claim[3]), ADMISSION_LET_IN);
+    for (int i = 0; i < 3; i++) {
+        admission_leave(admission, &claim[i]);
+    }
+    assert_int_equal(enter(admission, 1, START_US, &claim[0]), ADMISSION_LET_IN);
+    assert_int_equal(enter(admission, 1, START_US, &claim[1]), ADMISSION_LET_IN);
+    assert_int_equal(enter(admission, 1, START_US, &claim[2]), ADMISSION_TOO_MANY);
+    limits.connections_per_client = 0; /* no limits of each client any more */
+    change(admission, &limits);
+    assert_int_equal(enter(admission, 1, START_US, &claim[2]), ADMISSION_LET_IN);
+    for (int i = 0; i < 4; i++) {
+        admission_leave(admission, &claim[i]);
+    }
+    admission_destroy(admission);
+}
+
+/* Hours that a slow rate is ahead do not shut out those that come under a fast one. */
+static void test_a_faster_rate_holds_at_once(void **state)
+{
+    (void)state;
+    for (int of_client = 0; of_client < 2; of_client++) {
+        struct config_limits limits = no_limits();
+        uint64_t *rate = of_client ? &limits.rate_per_client : &limits.rate;
+        *rate = UNITS_RATE(10, 3600);
+        struct admission *admission = make(&limits);
+        for (int i = 0; i < 10; i++) {
+            assert_int_equal(pass(admission, 1, START_US), ADMISSION_LET_IN);
+        }
+        assert_int_equal(pass(admission, 1, START_US), ADMISSION_TOO_OFTEN);
+        *rate = UNITS_RATE(10, 1);
+        change(admission, &limits);
+        assert_int_equal(pass(admission, 1, START_US), ADMISSION_LET_IN);
+        assert_int_equal(pass(admission, 1, START_US), ADMISSION_TOO_OFTEN);
+        unsigned let_in = 0;
+        for (uint64_t us = SECOND; us < 11 * SECOND; us += SECOND / 20) {
+            let_in += pass(admission, 1, START_US + us) == ADMISSION_LET_IN;
+        }
+        assert_in_range(let_in, 100, 110);
+        admission_destroy(admission);
+    }
+}
+
+/* Limits change while threads come and go. What is replaced is kept to the end: these threads have no turns.
+ */
+static void test_a_change_under_threads(void **state)
+{
+    (void)state;
+    enum { CHANGES = 50 };
+    struct config_limits limits = no_limits();
+    limits.connections = 3;
+    limits.connections_per_client = 2;
+    static struct crowd crowd;
+    struct admission_limits *gone[CHANGES];
+    pthread_t threads[4];
+    crowd.admission = make(&limits);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, come_and_go, &crowd), 0);
+    }
+    for (unsigned i = 0; i < CHANGES; i++) {
+        struct admission_limits *made = NULL;
+        limits.connections = 3 - i % 2;
+        limits.table_size = 1000 + i % 3;
+        assert_int_equal(admission_limits_create(crowd.admission, &limits, &made, NULL), 0);
+        gone[i] = admission_limits_replace(crowd.admission, made);
+    }
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
+    assert_in_range(atomic_load(&crowd.most), 1, 3);
+    for (unsigned i = 0; i < CHANGES; i++) {
+        admission_limits_destroy(gone[i]);
+    }
+    struct admission_claim claim[3];
+    limits.connections = 3;
+    change(crowd.admission, &limits);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(enter(crowd.admission, i, START_US, &claim[i]), ADMISSION_LET_IN);
+    }
+    for (int i = 0; i < 3; i++) {
+        admission_leave(crowd.admission, &claim[i]);
+    }
     admission_destroy(crowd.admission);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nothing_limited_is_nothing_made),
+        cmocka_unit_test(test_nothing_limited_lets_all_in),
         cmocka_unit_test(test_connections_of_all),
         cmocka_unit_test(test_connections_of_a_client),
         cmocka_unit_test(test_rates),
@@ -315,6 +469,10 @@ int main(void)
         cmocka_unit_test(test_the_longest_unseen_is_forgotten),
         cmocka_unit_test(test_a_million_clients),
         cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_counts_outlive_a_change),
+        cmocka_unit_test(test_clients_outlive_a_change),
+        cmocka_unit_test(test_a_faster_rate_holds_at_once),
+        cmocka_unit_test(test_a_change_under_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
