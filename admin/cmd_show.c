@@ -201,7 +201,10 @@ static int show_confinement(struct command_call *call)
             "user               %s\ncapabilities       %s\nno new privileges  %s\nseccomp            %s\n"
             "landlock           %s\n",
             confinement.user, confinement.capabilities, confinement.no_new_privileges ? "yes" : "no",
-            confinement.seccomp ? "on" : "off", confinement.landlock);
+            confinement.workers   ? "on, stricter for workers"
+            : confinement.seccomp ? "on"
+                                  : "off",
+            confinement.landlock);
     return ERR_OK;
 }
 

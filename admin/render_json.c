@@ -315,9 +315,10 @@ json_t *render_json_confinement(void)
 {
     struct confinement confinement;
     confinement_read(&confinement);
-    return json_pack("{s:o,s:s,s:b,s:b,s:s}", "user", render_json_text(confinement.user), "capabilities",
+    return json_pack("{s:o,s:s,s:b,s:b,s:b,s:s}", "user", render_json_text(confinement.user), "capabilities",
                      confinement.capabilities, "no_new_privileges", confinement.no_new_privileges, "seccomp",
-                     confinement.seccomp, "landlock", confinement.landlock);
+                     confinement.seccomp, "seccomp_workers", confinement.workers, "landlock",
+                     confinement.landlock);
 }
 
 json_t *render_json_event(const struct events_entry *entry)

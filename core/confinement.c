@@ -4,6 +4,7 @@
  */
 #include "core/confinement.h"
 
+#include <dirent.h>
 #include <pwd.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -64,6 +65,58 @@ static void write_user(char *out, size_t size)
     }
 }
 
+/* The number behind a name in a status file of /proc; fallback when it is not there. */
+static unsigned long status_number(const char *path, const char *name, unsigned long fallback)
+{
+    char line[256];
+    unsigned long number = fallback;
+    FILE *in = fopen(path, "re");
+    while (in != NULL && fgets(line, sizeof(line), in) != NULL) {
+        if (strncmp(line, name, strlen(name)) == 0) {
+            number = strtoul(line + strlen(name), NULL, 10);
+        }
+    }
+    if (in != NULL) {
+        (void)fclose(in);
+    }
+    return number;
+}
+
+static bool is_worker(const char *task)
+{
+    char path[64];
+    char name[32] = "";
+    (void)snprintf(path, sizeof(path), "/proc/self/task/%.16s/comm", task);
+    FILE *in = fopen(path, "re");
+    bool is = in != NULL && fgets(name, sizeof(name), in) != NULL && strncmp(name, "shunt-w", 7) == 0;
+    if (in != NULL) {
+        (void)fclose(in);
+    }
+    return is;
+}
+
+/* Whether there are workers and all of them have more filters than this thread. */
+static bool workers_have_more(void)
+{
+    unsigned long own = status_number("/proc/thread-self/status", "Seccomp_filters:", 0);
+    unsigned seen = 0;
+    bool more = true;
+    DIR *tasks = opendir("/proc/self/task");
+    for (const struct dirent *task = tasks != NULL ? readdir(tasks) : NULL; task != NULL;
+         task = readdir(tasks)) {
+        if (task->d_name[0] != '.' && is_worker(task->d_name)) {
+            char path[64];
+            (void)snprintf(path, sizeof(path), "/proc/self/task/%.16s/status", task->d_name);
+            more = more && status_number(path, "Seccomp_filters:", 0) > own;
+            seen++;
+        }
+    }
+    if (tasks != NULL) {
+        (void)closedir(tasks);
+    }
+    return more && seen > 0;
+}
+
 void confinement_read(struct confinement *out)
 {
     char line[256];
@@ -83,4 +136,5 @@ void confinement_read(struct confinement *out)
     if (in != NULL) {
         (void)fclose(in);
     }
+    out->workers = workers_have_more();
 }

@@ -15,6 +15,7 @@ struct confinement {
     char capabilities[CONFINEMENT_TEXT_MAX]; /* "none", "all", or names with commas: "net_bind_service" */
     bool no_new_privileges;
     bool seccomp;                        /* a filter is in force */
+    bool workers;                        /* and every worker has one more, of its own */
     char landlock[CONFINEMENT_TEXT_MAX]; /* "on", or "off" with the reason */
 };
 

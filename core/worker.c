@@ -16,6 +16,7 @@
 #include <assert.h>
 #include <event2/event.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -181,6 +182,10 @@ bool worker_turn(struct worker *worker)
 void *worker_run(void *context)
 {
     struct worker *worker = context;
+    char name[16];
+    /* By itself: another thread would have to write a file for it, which a sandbox may forbid. */
+    (void)snprintf(name, sizeof(name), "shunt-w%u", worker->index);
+    (void)pthread_setname_np(pthread_self(), name);
     while (!worker->stopping) {
         turn(worker, true);
     }

@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 /* Retired pointers that can wait at a time when memory has run out. */
@@ -270,12 +269,9 @@ int worker_pool_create(const struct worker_pool_options *options, struct worker_
 
 static int start_worker(struct worker *worker)
 {
-    char name[16];
     int rc = pthread_create(&worker->thread, NULL, worker_run, worker);
     if (rc == 0) {
         worker->started = true;
-        (void)snprintf(name, sizeof(name), "shunt-w%u", worker->index);
-        (void)pthread_setname_np(worker->thread, name);
     }
     return rc;
 }

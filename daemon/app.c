@@ -5,6 +5,7 @@
  * stops while connections are open: daemon/stop.c.
  */
 #include "daemon/app_internal.h"
+#include "daemon/sandbox.h"
 
 #include "core/clock.h"
 #include "core/log.h"
@@ -233,6 +234,9 @@ int app_create(const struct app_options *options, struct app **out, struct err_t
 int app_run(struct app *app, struct err_text *err)
 {
     int rc = worker_pool_start(app->pool, err);
+    if (rc == 0) {
+        rc = sandbox_enter_workers(app->config, app->pool, err); /* before they accept */
+    }
     bool follows = app->successor != NULL;
     if (rc == 0 && follows) {
         rc = successor_take(app->successor, app, err);

@@ -8,7 +8,10 @@
 
 #include "core/config.h"
 #include "core/err.h"
+#include "core/worker.h"
 #include "daemon/targets.h"
+
+#include <stdbool.h>
 
 /*
  * Puts up what the kernel has and `sandbox` allows; a kernel without one of them is no error, what stands is
@@ -18,5 +21,14 @@
  */
 MUST_CHECK int sandbox_enter(const struct config *config, const struct targets *targets,
                              struct err_text *err);
+/*
+ * Has each worker confine itself further before it accepts: a list of the few system calls that it needs, no
+ * file opened for writing, no capability but CAP_NET_RAW where it has that. After worker_pool_start and
+ * before a service is started. ERR_NOMEM; what the kernel refuses is logged. Control thread.
+ */
+MUST_CHECK int sandbox_enter_workers(const struct config *config, struct worker_pool *pool,
+                                     struct err_text *err);
+/* The same for the calling thread alone, which has no new privileges. 0 or a negative errno. */
+MUST_CHECK int sandbox_confine_thread(bool keep_capabilities);
 
 #endif

@@ -43,6 +43,7 @@ def test_becomes_another_user(daemon, server, reachable):
         assert SANITIZED or status["NoNewPrivs"] == "1"
     assert int(kernel_says(shunt.pid)["CapBnd"], 16) == 0
     assert who(shunt.port()) == "old"
+    wait_until(lambda: SANITIZED or json.loads(shunt.admin("show confinement --json"))["seccomp_workers"], "workers are confined further")
     confinement = json.loads(shunt.admin("show confinement --json"))
     assert confinement["user"] == "nobody" and confinement["capabilities"] == "none"
     assert json.loads(shunt.admin("status --json"))["confinement"] == confinement
@@ -76,6 +77,9 @@ def test_low_port_keeps_its_capability(daemon, server, reachable, tmp_path):
                 wait_until(pathlib.Path(f"{tmp_path}/low.sock").exists, "the admin socket is there", within=10)
                 wait_until(lambda: kernel_says(running.pid)["Uid"].split()[0] != "0", "it became another user")
                 wait_until(lambda: int(kernel_says(running.pid)["CapEff"], 16) == 1 << 10, "CAP_NET_BIND_SERVICE alone")
+                workers = [one for one in threads(running.pid) if pathlib.Path(f"/proc/{running.pid}/task/{one}/comm").read_text().startswith("shunt-w")]
+                assert len(workers) == 1
+                wait_until(lambda: int(kernel_says(running.pid, workers[0])["CapEff"], 16) == 0, "and the worker has not even that")
             finally:
                 running.terminate()
                 running.communicate(timeout=20)
@@ -90,6 +94,12 @@ def test_fences(daemon, server):
     assert confinement["seccomp"] == (not SANITIZED)
     for thread in threads(shunt.pid):
         assert kernel_says(shunt.pid, thread)["Seccomp"] == ("0" if SANITIZED else "2")
+    wait_until(lambda: SANITIZED or json.loads(shunt.admin("show confinement --json"))["seccomp_workers"], "workers are confined further")
+    if not SANITIZED:
+        filters = {thread: int(kernel_says(shunt.pid, thread)["Seccomp_filters"]) for thread in threads(shunt.pid)}
+        own = filters.pop(shunt.pid)
+        assert sorted(filters.values())[-2:] == [own + 1] * 2, "both workers have one more"
+        assert "stricter for workers" in shunt.admin("show confinement")
     assert who(shunt.port()) == "old"
 
 

@@ -44,13 +44,16 @@ def cpu_s(pid):
 def wakeups(pid):
     """How often the main thread and the workers gave up the CPU on their own: what an idle process should hardly do.
     A sanitizer's own thread is not counted."""
-    total = 0
+    total = workers = 0
     for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-        if task.name != str(pid) and not (task / "comm").read_text().startswith("shunt-w"):
+        is_worker = (task / "comm").read_text().startswith("shunt-w")
+        workers += is_worker
+        if task.name != str(pid) and not is_worker:
             continue
         for line in (task / "status").read_text().splitlines():
             if line.startswith("voluntary_ctxt_switches:"):
                 total += int(line.split()[1])
+    assert workers, "the threads of the workers were not found by their names"
     return total
 
 

@@ -1,1 +1,2 @@
 unit_test(targets daemon shunt_daemon)
+unit_test(sandbox daemon shunt_daemon PkgConfig::LIBCAP)
