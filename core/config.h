@@ -53,6 +53,7 @@ enum config_initial { CONFIG_INITIAL_AUTO, CONFIG_INITIAL_UP, CONFIG_INITIAL_DOW
 enum config_tls_version { CONFIG_TLS_1_2, CONFIG_TLS_1_3 };
 /* What a client gets that names no host, or one that no certificate is for. */
 enum config_tls_unknown { CONFIG_TLS_UNKNOWN_DEFAULT, CONFIG_TLS_UNKNOWN_REFUSE };
+enum config_client_auth { CONFIG_CLIENT_AUTH_NONE, CONFIG_CLIENT_AUTH_OPTIONAL, CONFIG_CLIENT_AUTH_REQUIRED };
 enum config_redis_role { CONFIG_REDIS_ANY, CONFIG_REDIS_MASTER, CONFIG_REDIS_REPLICA };
 enum config_postgresql_role {
     CONFIG_POSTGRESQL_ANY,
@@ -161,6 +162,10 @@ struct config_health {
 
 struct config_certificate {
     char *certificate, *key; /* PEM files */
+    char **phrase_command;   /* program and arguments; its first line decrypts the key. None: it is not
+                                encrypted */
+    size_t phrase_command_len;
+    char *ocsp; /* DER file; NULL: nothing is stapled */
     unsigned line;
 };
 
@@ -370,6 +375,11 @@ struct config_service {
         char *ciphers, *ciphersuites, *curves; /* as OpenSSL writes them; for TLS 1.2, for 1.3, for both */
         char **alpn;                           /* best first; none: the extension is not answered */
         size_t alpn_len;
+        enum config_client_auth client_auth;
+        char *client_ca, *client_crl; /* PEM files */
+        bool sessions;                /* may be taken up again */
+        uint64_t session_lifetime_us;
+        uint32_t session_cache; /* sessions of TLS 1.2 without tickets that are kept; 0: none */
         uint64_t handshake_timeout_us;
         uint32_t max_handshakes; /* at once; 0: no limit */
     } tls;

@@ -96,10 +96,27 @@ static void check_proxy_protocol(struct settings_reader *reader, const config_se
     settings_path_cut(&reader->path, mark);
 }
 
+static void check_tls(struct settings_reader *reader, const config_setting_t *service_node,
+                      const struct config_service *service)
+{
+    const config_setting_t *node = settings_good(service_node, "tls");
+    if (!node) {
+        return;
+    }
+    size_t mark = settings_path_push(&reader->path, "tls");
+    if (service->tls.client_auth != CONFIG_CLIENT_AUTH_NONE &&
+        !config_setting_get_member(node, "client_ca")) {
+        settings_complain(reader, node,
+                          "needs \"client_ca\", the authorities by which clients' certificates are verified");
+    }
+    settings_path_cut(&reader->path, mark);
+}
+
 void settings_check_edge(struct settings_reader *reader, const config_setting_t *service_node,
                          const struct config_service *service)
 {
     check_proxy_protocol(reader, service_node, service);
+    check_tls(reader, service_node, service);
     check_groups(reader, service_node, service);
     check_prefixes(reader, settings_good(service_node, "allow"), "allow", service->allow, service->allow_len);
     check_prefixes(reader, settings_good(service_node, "deny"), "deny", service->deny, service->deny_len);

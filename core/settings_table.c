@@ -47,6 +47,7 @@ static const char *const send_proxy_words[] = {"off", "v1", "v2", NULL};
 static const char *const tlv_words[] = {"alpn", "authority", "unique-id", "ssl", "crc32c", NULL};
 static const char *const check_proxy_words[] = {"group", "off", "v1", "v2", NULL};
 static const char *const tls_version_words[] = {"1.2", "1.3", NULL};
+static const char *const client_auth_words[] = {"none", "optional", "required", NULL};
 static const char *const tls_unknown_words[] = {"default", "refuse", NULL};
 static const char *const initial_words[] = {"auto", "up", "down", NULL};
 static const char *const panic_words[] = {"other-group", "use-all", "refuse", NULL};

@@ -95,8 +95,12 @@ static bool runs_commands(const struct config *config)
     for (size_t s = 0; s < config->services_len; s++) {
         const struct config_service *service = &config->services[s];
         bool runs = service->migration.hooks_len > 0;
+        for (size_t c = 0; c < service->tls.certificates_len; c++) {
+            runs |= service->tls.certificates[c].phrase_command_len > 0;
+        }
         for (size_t g = 0; g < service->groups_len; g++) {
-            runs |= service->groups[g].health.type == CONFIG_HEALTH_EXEC;
+            runs |= service->groups[g].health.type == CONFIG_HEALTH_EXEC ||
+                    service->groups[g].tls.own.phrase_command_len > 0;
         }
         if (runs) {
             return true;

@@ -8,8 +8,23 @@
 #include "proxy/proxy_internal.h"
 #include "proxy/tls_back.h"
 #include "proxy/tls_front.h"
+#include "proxy/tls_tickets.h"
 
 #include <event2/event.h>
+
+static void retire(void *context, void *ptr, void (*destroy)(void *ptr))
+{
+    worker_pool_retire(context, ptr, destroy);
+}
+
+/* The first service with TLS makes the keys that all share. */
+static int tickets_of(struct proxy *proxy, const struct config_service *config, struct err_text *err)
+{
+    if (config->tls.session_lifetime_us > proxy->session_lifetime_us) {
+        proxy->session_lifetime_us = config->tls.session_lifetime_us;
+    }
+    return proxy->tickets != NULL ? 0 : tls_tickets_create(retire, proxy->pool, &proxy->tickets, err);
+}
 
 int handshake_configure(struct proxy_service *service, const struct config_service *config,
                         struct err_text *err)
@@ -20,7 +35,10 @@ int handshake_configure(struct proxy_service *service, const struct config_servi
     }
     int rc = tls_stream_setup(err);
     if (rc == 0) {
-        rc = tls_front_create(config, &front, err);
+        rc = tickets_of(service->proxy, config, err);
+    }
+    if (rc == 0) {
+        rc = tls_front_create(config, service->proxy->tickets, &front, err);
     }
     if (rc == 0) {
         atomic_init(&service->max_handshakes, config->tls.max_handshakes);
@@ -32,7 +50,7 @@ int handshake_configure(struct proxy_service *service, const struct config_servi
 int proxy_examine(const struct config_service *config, struct err_text *err)
 {
     struct tls_front *front = NULL;
-    int rc = config->tls.present ? tls_front_create(config, &front, err) : 0;
+    int rc = config->tls.present ? tls_front_create(config, NULL, &front, err) : 0;
     tls_front_drop(front);
     for (size_t g = 0; rc == 0 && g < config->groups_len; g++) {
         struct tls_back *back = NULL;
@@ -76,6 +94,11 @@ static void client_failed(struct conn *conn, const char *why, uint64_t now_us)
 static void client_done(struct conn *conn, uint64_t now_us)
 {
     struct stats_service *stats = &conn->home->stats;
+    const char *why = NULL;
+    if (!tls_front_is_verified(tls_stream_ssl(&conn->stream[CONN_CLIENT]), &why)) {
+        client_failed(conn, why, now_us);
+        return;
+    }
     stats_add(&stats->tls_handshakes, 1);
     if (tls_stream_is_resumed(&conn->stream[CONN_CLIENT])) {
         stats_add(&stats->tls_resumed, 1);

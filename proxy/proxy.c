@@ -5,6 +5,7 @@
  */
 #include "core/clock.h"
 #include "proxy/proxy_internal.h"
+#include "proxy/tls_tickets.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -136,6 +137,7 @@ void proxy_destroy(struct proxy *proxy)
         conn_pool_clear(&proxy->worker[i]);
     }
     admission_destroy(proxy->admission);
+    tls_tickets_destroy(proxy->tickets);
     free(proxy->worker);
     free(proxy);
 }

@@ -132,6 +132,7 @@ struct service_worker {
 };
 
 struct tls_back;
+struct tls_tickets;
 
 /* How we appear to the backends of a group. */
 struct outward {
@@ -210,9 +211,11 @@ struct proxy {
     _Atomic uint64_t open;     /* over all services and workers */
     _Atomic long pipes_budget; /* pipes that may still be opened */
     unsigned workers;
-    struct admission *admission; /* owned; limits over all services. NULL: none */
-    bool paces;                  /* stream_system_paces */
-    struct proxy_worker *worker; /* owned */
+    struct admission *admission;  /* owned; limits over all services. NULL: none */
+    struct tls_tickets *tickets;  /* owned; NULL: no service had TLS yet. Control thread; its ring any */
+    uint64_t session_lifetime_us; /* the longest of any service's TLS */
+    bool paces;                   /* stream_system_paces */
+    struct proxy_worker *worker;  /* owned */
 };
 
 /* ---- terms.c */

@@ -1,5 +1,7 @@
-/* Certificates and keys from files: see proxy/tls_files.h. What is done with them is in proxy/tls_front.c. */
+/* Certificates, keys and what goes with them from files: see proxy/tls_files.h. What is done with them is in
+ * proxy/tls_front.c. */
 #include "proxy/tls_files.h"
+#include "proxy/tls_phrase.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -23,6 +25,17 @@ const char *tls_reason(const char *other)
     return why != NULL ? why : other;
 }
 
+/* Seconds since 1970; INT64_MAX when it cannot be told. */
+static int64_t end_of(const ASN1_TIME *end)
+{
+    int days = 0;
+    int seconds = 0;
+    ASN1_TIME *zero = ASN1_TIME_set(NULL, 0);
+    bool known = zero != NULL && ASN1_TIME_diff(&days, &seconds, zero, end) == 1;
+    ASN1_TIME_free(zero);
+    return known ? (int64_t)days * SECONDS_A_DAY + seconds : INT64_MAX;
+}
+
 static int complain(struct err_text *err, const char *what, const char *file, const char *other)
 {
     return err_set(err, ERR_INVALID, "%s \"%s\" cannot be used: %s", what, file, tls_reason(other));
@@ -33,6 +46,7 @@ void tls_certificate_clear(struct tls_certificate *certificate)
     X509_free(certificate->leaf);
     sk_X509_pop_free(certificate->chain, X509_free);
     EVP_PKEY_free(certificate->key);
+    OPENSSL_free(certificate->staple);
     *certificate = (struct tls_certificate){.leaf = NULL};
 }
 
@@ -75,31 +89,93 @@ static int read_certificates(const char *path, struct tls_certificate *out, stru
     return rc;
 }
 
-/* An encrypted key asks for a pass phrase: there is none to be had, and the terminal must not be asked. */
-static int no_phrase(char *out, int size, int writing, void *asked)
+/* What decrypts a key, and whether anybody asked. */
+struct phrase {
+    char text[TLS_PHRASE_MAX]; /* empty: there is none; the terminal must not be asked */
+    bool asked;
+};
+
+static int on_phrase(char *out, int size, int writing, void *context)
 {
-    (void)out;
-    (void)size;
+    struct phrase *phrase = context;
+    size_t len = strlen(phrase->text);
     (void)writing;
-    *(bool *)asked = true;
-    return -1;
+    phrase->asked = true;
+    if (len == 0 || len > (size_t)size) {
+        return -1;
+    }
+    memcpy(out, phrase->text, len);
+    return (int)len;
 }
 
-static int read_key(const char *path, struct tls_certificate *out, struct err_text *err)
+static int read_key_with(struct phrase *phrase, const char *path, struct tls_certificate *out,
+                         struct err_text *err)
 {
-    bool asked = false;
     ERR_clear_error();
     BIO *file = BIO_new_file(path, "r");
     if (file == NULL) {
         return complain(err, "key", path, "it cannot be read");
     }
-    out->key = PEM_read_bio_PrivateKey(file, NULL, no_phrase, &asked);
+    out->key = PEM_read_bio_PrivateKey(file, NULL, on_phrase, phrase);
     BIO_free(file);
-    if (out->key == NULL && asked) {
-        ERR_clear_error();
-        return err_set(err, ERR_INVALID, "key \"%s\" cannot be used: it is encrypted", path);
+    if (out->key != NULL) {
+        return 0;
     }
-    return out->key != NULL ? 0 : complain(err, "key", path, "it is not PEM");
+    if (phrase->asked) {
+        ERR_clear_error();
+        return err_set(err, ERR_INVALID, "key \"%s\" cannot be used: %s", path,
+                       phrase->text[0] == '\0'
+                           ? "it is encrypted: passphrase_command tells how to get its pass phrase"
+                           : "the pass phrase is wrong");
+    }
+    return complain(err, "key", path, "it is not PEM");
+}
+
+static int read_key(const struct config_certificate *config, struct tls_certificate *out,
+                    struct err_text *err)
+{
+    struct phrase phrase = {.text = ""};
+    struct err_text why;
+    if (config->phrase_command_len > 0) {
+        int rc = tls_phrase_ask(config->phrase_command, config->phrase_command_len, phrase.text, &why);
+        if (rc != 0) {
+            return err_set(err, rc, "key \"%s\" cannot be used: %s", config->key, why.text);
+        }
+    }
+    int rc = read_key_with(&phrase, config->key, out, err);
+    OPENSSL_cleanse(phrase.text, sizeof(phrase.text));
+    return rc;
+}
+
+/* An OCSP response as a file has it; what is no longer good is not shown, see tls_staple_is_good. */
+static int read_staple(const char *path, struct tls_certificate *out, struct err_text *err)
+{
+    ERR_clear_error();
+    BIO *file = BIO_new_file(path, "r");
+    if (file == NULL) {
+        return complain(err, "OCSP response", path, "it cannot be read");
+    }
+    OCSP_RESPONSE *response = d2i_OCSP_RESPONSE_bio(file, NULL);
+    BIO_free(file);
+    if (response == NULL) {
+        return complain(err, "OCSP response", path, "it is not DER");
+    }
+    OCSP_BASICRESP *basic = OCSP_response_get1_basic(response);
+    ASN1_GENERALIZEDTIME *until = NULL;
+    int status = V_OCSP_CERTSTATUS_UNKNOWN;
+    if (basic != NULL && OCSP_resp_count(basic) == 1) {
+        status = OCSP_single_get0_status(OCSP_resp_get0(basic, 0), NULL, NULL, NULL, &until);
+    }
+    out->staple_end_s = until != NULL ? end_of(until) : INT64_MAX;
+    OCSP_BASICRESP_free(basic);
+    if (status == V_OCSP_CERTSTATUS_GOOD) {
+        out->staple_len = i2d_OCSP_RESPONSE(response, &out->staple);
+    }
+    OCSP_RESPONSE_free(response);
+    ERR_clear_error();
+    return out->staple_len > 0
+               ? 0
+               : err_set(err, ERR_INVALID, "OCSP response \"%s\" does not say \"good\"", path);
 }
 
 int tls_certificate_load(const struct config_certificate *config, struct tls_certificate *out,
@@ -108,12 +184,15 @@ int tls_certificate_load(const struct config_certificate *config, struct tls_cer
     *out = (struct tls_certificate){.leaf = NULL};
     int rc = read_certificates(config->certificate, out, err);
     if (rc == 0) {
-        rc = read_key(config->key, out, err);
+        rc = read_key(config, out, err);
     }
     if (rc == 0 && X509_check_private_key(out->leaf, out->key) != 1) {
         ERR_clear_error();
         rc = err_set(err, ERR_INVALID, "key \"%s\" is not that of the certificate \"%s\"", config->key,
                      config->certificate);
+    }
+    if (rc == 0 && config->ocsp != NULL) {
+        rc = read_staple(config->ocsp, out, err);
     }
     if (rc != 0) {
         tls_certificate_clear(out);
@@ -121,22 +200,11 @@ int tls_certificate_load(const struct config_certificate *config, struct tls_cer
     return rc;
 }
 
-/* Seconds since 1970; INT64_MAX when it cannot be told. */
-static int64_t end_of(const X509 *certificate)
-{
-    int days = 0;
-    int seconds = 0;
-    ASN1_TIME *zero = ASN1_TIME_set(NULL, 0);
-    bool known = zero != NULL && ASN1_TIME_diff(&days, &seconds, zero, X509_get0_notAfter(certificate)) == 1;
-    ASN1_TIME_free(zero);
-    return known ? (int64_t)days * SECONDS_A_DAY + seconds : INT64_MAX;
-}
-
 int64_t tls_certificate_end_s(const struct tls_certificate *certificate)
 {
-    int64_t first = end_of(certificate->leaf);
+    int64_t first = end_of(X509_get0_notAfter(certificate->leaf));
     for (int i = 0; i < sk_X509_num(certificate->chain); i++) {
-        int64_t end = end_of(sk_X509_value(certificate->chain, i));
+        int64_t end = end_of(X509_get0_notAfter(sk_X509_value(certificate->chain, i)));
         first = end < first ? end : first;
     }
     return first;
@@ -175,4 +243,18 @@ bool tls_add_revocations(SSL_CTX *context, const char *path)
     X509_LOOKUP *lookup = X509_STORE_add_lookup(store, X509_LOOKUP_file());
     return lookup != NULL && X509_load_crl_file(lookup, path, X509_FILETYPE_PEM) > 0 &&
            X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK) == 1;
+}
+
+bool tls_digest_file(EVP_MD_CTX *digest, const char *path)
+{
+    unsigned char bytes[4096];
+    size_t n = 0;
+    BIO *file = BIO_new_file(path, "r");
+    bool good = file != NULL;
+    while (good && BIO_read_ex(file, bytes, sizeof(bytes), &n) == 1) {
+        good = EVP_DigestUpdate(digest, bytes, n) == 1;
+    }
+    BIO_free(file);
+    ERR_clear_error();
+    return good;
 }

@@ -15,6 +15,9 @@ struct tls_certificate {
     X509 *leaf;             /* owned, as are the next two */
     STACK_OF(X509) * chain; /* without leaf */
     EVP_PKEY *key;
+    unsigned char *staple; /* an OCSP response, DER; NULL: none */
+    int staple_len;
+    int64_t staple_end_s; /* it is good until then, seconds since 1970 */
 };
 
 /* Reads the certificate with its chain and its key. ERR_INVALID with the file's name and what is wrong with
@@ -30,6 +33,9 @@ int64_t tls_certificate_end_s(const struct tls_certificate *certificate);
 MUST_CHECK int tls_alpn_make(char *const *names, size_t names_len, unsigned char **out, unsigned *out_len);
 /* From now on the context's certificates are looked for in the lists of the file. False: see tls_reason. */
 bool tls_add_revocations(SSL_CTX *context, const char *path);
+
+/* Adds the bytes of a file to a digest. False when it cannot be read. */
+bool tls_digest_file(EVP_MD_CTX *digest, const char *path);
 
 /* The reason in libssl's queue, that of the system before others, or other; empties the queue. Static
  * storage. */

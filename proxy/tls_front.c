@@ -5,13 +5,16 @@
  */
 #include "proxy/tls_front.h"
 
+#include "core/clock.h"
 #include "core/openssl.h"
 #include "proxy/tls_files.h"
 #include "proxy/tls_names.h"
+#include "proxy/tls_tickets.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define KINDS_MAX 4u /* of keys, for one name */
 
@@ -30,6 +33,10 @@ struct tls_front {
     bool refuses;           /* whoever names no known host */
     unsigned char *alpn;    /* owned; as on the wire. NULL: none */
     unsigned alpn_len;
+    struct tls_certificate *certificates; /* owned, in the order of the file */
+    size_t certificates_len;
+    enum config_client_auth client_auth;
+    struct tls_tickets *tickets;                    /* borrowed; NULL: none are made */
     unsigned char identity[SSL_MAX_SID_CTX_LENGTH]; /* what sessions are of */
 };
 
@@ -37,8 +44,7 @@ struct tls_front {
 struct build {
     const struct config_service *config;
     struct tls_front *front;
-    struct tls_certificate *certificates; /* owned, tls.certificates_len */
-    struct tls_names all;                 /* index of a certificate */
+    struct tls_names all; /* index of a certificate */
     struct err_text *err;
 };
 
@@ -124,6 +130,52 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, 
     return rc == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
+static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
+                     EVP_MAC_CTX *mac, int encrypt)
+{
+    const struct tls_front *front = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+    return tls_tickets_use(front->tickets, name, iv, cipher, mac, encrypt == 1);
+}
+
+/* Which certificate it will be is known by now. */
+static int on_status(SSL *ssl, void *context)
+{
+    const struct tls_front *front = context;
+    const X509 *shown = SSL_get_certificate(ssl);
+    for (size_t i = 0; i < front->certificates_len; i++) {
+        const struct tls_certificate *one = &front->certificates[i];
+        if (one->leaf != shown || one->staple == NULL || one->staple_end_s <= (int64_t)time(NULL)) {
+            continue;
+        }
+        unsigned char *copy = OPENSSL_memdup(one->staple, (size_t)one->staple_len);
+        if (copy == NULL || SSL_set_tlsext_status_ocsp_resp(ssl, copy, one->staple_len) != 1) {
+            OPENSSL_free(copy);
+            break;
+        }
+        return SSL_TLSEXT_ERR_OK;
+    }
+    return SSL_TLSEXT_ERR_NOACK;
+}
+
+bool tls_front_is_verified(const SSL *ssl, const char **why)
+{
+    const struct tls_front *front = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+    const X509 *shown = SSL_get0_peer_certificate(ssl);
+    long result = SSL_get_verify_result(ssl);
+    *why = NULL;
+    if (front->client_auth == CONFIG_CLIENT_AUTH_NONE) {
+        return true;
+    }
+    if (shown == NULL) {
+        *why = front->client_auth == CONFIG_CLIENT_AUTH_REQUIRED ? "no certificate" : NULL;
+    } else if (result != X509_V_OK) {
+        *why = X509_verify_cert_error_string(result);
+    } else if (SSL_session_reused(ssl) && X509_cmp_current_time(X509_get0_notAfter(shown)) <= 0) {
+        *why = "certificate has expired since the session began";
+    }
+    return *why == NULL;
+}
+
 /* ---- contexts */
 
 static int complain(struct build *build, const char *what, const char *text)
@@ -152,6 +204,38 @@ static int set_ciphers(struct build *build, SSL_CTX *context)
     return 0;
 }
 
+static void set_sessions(const struct build *build, SSL_CTX *context)
+{
+    bool cached = build->config->tls.sessions && build->config->tls.session_cache > 0;
+    (void)SSL_CTX_set_session_cache_mode(context, cached ? SSL_SESS_CACHE_SERVER : SSL_SESS_CACHE_OFF);
+    (void)SSL_CTX_sess_set_cache_size(context, build->config->tls.session_cache);
+    (void)SSL_CTX_set_timeout(context, (long)(build->config->tls.session_lifetime_us / CLOCK_US_PER_S));
+    if (build->front->tickets != NULL) {
+        (void)SSL_CTX_set_tlsext_ticket_key_evp_cb(context, on_ticket);
+    } else {
+        SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
+        (void)SSL_CTX_set_num_tickets(context, 0);
+    }
+}
+
+static int set_client_trust(struct build *build, SSL_CTX *context)
+{
+    const char *ca = build->config->tls.client_ca;
+    const char *crl = build->config->tls.client_crl;
+    bool required = build->config->tls.client_auth == CONFIG_CLIENT_AUTH_REQUIRED;
+    if (build->config->tls.client_auth == CONFIG_CLIENT_AUTH_NONE) {
+        return 0;
+    }
+    SSL_CTX_set_verify(context, SSL_VERIFY_PEER | (required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), NULL);
+    STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(ca);
+    SSL_CTX_set_client_CA_list(context, names); /* taken over */
+    if (names == NULL || SSL_CTX_load_verify_file(context, ca) != 1) {
+        return complain(build, "client_ca", ca);
+    }
+    ERR_clear_error();
+    return crl == NULL || tls_add_revocations(context, crl) ? 0 : complain(build, "client_crl", crl);
+}
+
 static int context_create(struct build *build, SSL_CTX **out)
 {
     SSL_CTX *context = SSL_CTX_new(TLS_server_method());
@@ -170,14 +254,19 @@ static int context_create(struct build *build, SSL_CTX **out)
     if (build->front->alpn != NULL) {
         SSL_CTX_set_alpn_select_cb(context, on_alpn, build->front);
     }
-    return set_ciphers(build, context);
+    set_sessions(build, context);
+    SSL_CTX_set_tlsext_status_cb(context, on_status);
+    SSL_CTX_set_tlsext_status_arg(context, build->front);
+    (void)SSL_CTX_set_app_data(context, build->front);
+    int rc = set_ciphers(build, context);
+    return rc == 0 ? set_client_trust(build, context) : rc;
 }
 
 static int choice_create(struct build *build, struct choice *choice)
 {
     int rc = context_create(build, &choice->context);
     for (unsigned i = 0; rc == 0 && i < choice->len; i++) {
-        const struct tls_certificate *one = &build->certificates[choice->certificate[i]];
+        const struct tls_certificate *one = &build->front->certificates[choice->certificate[i]];
         if (SSL_CTX_use_cert_and_key(choice->context, one->leaf, one->key, one->chain, 1) != 1) {
             const char *file = build->config->tls.certificates[choice->certificate[i]].certificate;
             rc = err_set(build->err, ERR_INVALID, "service %s: certificate \"%s\" cannot be used: %s",
@@ -191,7 +280,7 @@ static int choice_create(struct build *build, struct choice *choice)
 
 static int kind_of(const struct build *build, uint32_t certificate)
 {
-    return EVP_PKEY_get_base_id(build->certificates[certificate].key);
+    return EVP_PKEY_get_base_id(build->front->certificates[certificate].key);
 }
 
 /* Of n certificates (in the order of the file) the first of each kind of key. */
@@ -250,7 +339,7 @@ static int add_name(struct build *build, const ASN1_STRING *text, uint32_t certi
  */
 static int add_names(struct build *build, uint32_t index)
 {
-    const X509 *leaf = build->certificates[index].leaf;
+    const X509 *leaf = build->front->certificates[index].leaf;
     GENERAL_NAMES *names = X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL);
     bool any = false;
     int rc = 0;
@@ -312,28 +401,50 @@ static int make_choices(struct build *build)
 
 /* ---- the whole */
 
-/* Sessions belong to a service. */
+/* Sessions belong to a service, and to those whom it believed then. */
+static bool digest_identity(const struct config_service *config, EVP_MD_CTX *digest)
+{
+    unsigned char auth = (unsigned char)config->tls.client_auth;
+    bool good = EVP_DigestInit_ex(digest, EVP_sha256(), NULL) == 1 &&
+                EVP_DigestUpdate(digest, config->name, strlen(config->name) + 1) == 1 &&
+                EVP_DigestUpdate(digest, &auth, sizeof(auth)) == 1;
+    if (config->tls.client_auth != CONFIG_CLIENT_AUTH_NONE) {
+        good = good && tls_digest_file(digest, config->tls.client_ca) &&
+               (config->tls.client_crl == NULL || tls_digest_file(digest, config->tls.client_crl));
+    }
+    return good;
+}
+
 static int make_identity(struct build *build)
 {
-    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned char result[EVP_MAX_MD_SIZE];
     unsigned len = 0;
-    if (EVP_Digest(build->config->name, strlen(build->config->name), digest, &len, EVP_sha256(), NULL) != 1) {
+    EVP_MD_CTX *digest = EVP_MD_CTX_new();
+    if (digest == NULL) {
         return no_memory(build);
     }
-    memcpy(build->front->identity, digest, sizeof(build->front->identity));
+    bool good = digest_identity(build->config, digest) && EVP_DigestFinal_ex(digest, result, &len) == 1;
+    EVP_MD_CTX_free(digest);
+    if (!good) {
+        return err_set(build->err, ERR_INVALID, "service %s: tls.client_ca and client_crl cannot be read",
+                       build->config->name);
+    }
+    memcpy(build->front->identity, result, sizeof(build->front->identity));
     return 0;
 }
 
 static int load_certificates(struct build *build)
 {
     size_t n = build->config->tls.certificates_len;
-    build->certificates = calloc(n + 1, sizeof(*build->certificates));
-    if (build->certificates == NULL) {
+    struct tls_certificate *list = calloc(n + 1, sizeof(*list));
+    if (list == NULL) {
         return no_memory(build);
     }
+    build->front->certificates = list;
+    build->front->certificates_len = n;
     for (size_t i = 0; i < n; i++) {
         struct err_text why;
-        int rc = tls_certificate_load(&build->config->tls.certificates[i], &build->certificates[i], &why);
+        int rc = tls_certificate_load(&build->config->tls.certificates[i], &list[i], &why);
         if (rc != 0) {
             return err_set(build->err, rc, "service %s: %s", build->config->name, why.text);
         }
@@ -341,13 +452,16 @@ static int load_certificates(struct build *build)
     return 0;
 }
 
-int tls_front_create(const struct config_service *config, struct tls_front **out, struct err_text *err)
+int tls_front_create(const struct config_service *config, struct tls_tickets *tickets, struct tls_front **out,
+                     struct err_text *err)
 {
     struct build build = {.config = config, .err = err, .front = calloc(1, sizeof(*build.front))};
     if (build.front == NULL) {
         return no_memory(&build);
     }
     atomic_init(&build.front->references, 1);
+    build.front->client_auth = config->tls.client_auth;
+    build.front->tickets = config->tls.sessions ? tickets : NULL;
     build.front->refuses = config->tls.unknown_name == CONFIG_TLS_UNKNOWN_REFUSE;
     int rc =
         tls_alpn_make(config->tls.alpn, config->tls.alpn_len, &build.front->alpn, &build.front->alpn_len) == 0
@@ -355,10 +469,6 @@ int tls_front_create(const struct config_service *config, struct tls_front **out
             : no_memory(&build);
     rc = rc == 0 ? load_certificates(&build) : rc;
     rc = rc == 0 ? make_choices(&build) : rc;
-    for (size_t i = 0; build.certificates != NULL && i < config->tls.certificates_len; i++) {
-        tls_certificate_clear(&build.certificates[i]);
-    }
-    free(build.certificates);
     tls_names_clear(&build.all);
     if (rc != 0) {
         tls_front_drop(build.front);
@@ -383,6 +493,10 @@ void tls_front_drop(void *front)
         SSL_CTX_free(one->choices[i].context);
     }
     free(one->choices);
+    for (size_t i = 0; i < one->certificates_len; i++) {
+        tls_certificate_clear(&one->certificates[i]);
+    }
+    free(one->certificates);
     tls_names_clear(&one->names);
     free(one->alpn);
     free(one);
