@@ -6,12 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAGIC "STK1"
 #define MAGIC_LEN 4u
 
 struct ticket_key {
     unsigned char name[16], cipher[32], mac[32];
 };
+
+static const uint8_t magic[MAGIC_LEN] = {'S', 'T', 'K', '1'}; /* of an export */
 
 /* Immutable once it is in force. */
 struct ring {
@@ -100,7 +101,7 @@ void tls_tickets_destroy(struct tls_tickets *tickets)
 size_t tls_tickets_export(const struct tls_tickets *tickets, uint8_t *out)
 {
     const struct ring *ring = atomic_load(&tickets->ring);
-    memcpy(out, MAGIC, MAGIC_LEN);
+    memcpy(out, magic, sizeof(magic));
     memcpy(out + MAGIC_LEN, ring->key, ring->len * sizeof(ring->key[0]));
     return MAGIC_LEN + ring->len * sizeof(ring->key[0]);
 }
@@ -109,7 +110,7 @@ int tls_tickets_import(struct tls_tickets *tickets, const uint8_t *bytes, size_t
 {
     size_t n = len >= MAGIC_LEN ? (len - MAGIC_LEN) / sizeof(struct ticket_key) : 0;
     if (n == 0 || n > TLS_TICKETS_KEYS || len != MAGIC_LEN + n * sizeof(struct ticket_key) ||
-        memcmp(bytes, MAGIC, MAGIC_LEN) != 0) {
+        memcmp(bytes, magic, sizeof(magic)) != 0) {
         return ERR_PARSE;
     }
     struct ring *ring = calloc(1, sizeof(*ring));
