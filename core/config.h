@@ -152,6 +152,7 @@ struct config_health {
     struct {
         bool present;
         char *bind_dn, *password_file;
+        bool starttls;
     } ldap;
     struct {
         bool present;

@@ -5,6 +5,7 @@
  */
 #include "core/process.h"
 
+#include "core/bytes.h"
 #include "core/clock.h"
 
 #include <errno.h>
@@ -32,6 +33,9 @@ struct process {
     pid_t pid;            /* leader of the group; 0: never ran, or reaped */
     int pidfd, from, to;  /* -1: none */
     char cannot[160];     /* why it never ran; empty: it did */
+    int error;            /* the same; 0: it did */
+    bool late;            /* its time is over, it was killed */
+    bool lives;           /* and that was told before it was gone */
     char *input;          /* owned */
     size_t fed;
     size_t kept_len;
@@ -145,31 +149,27 @@ static void on_feed(evutil_socket_t fd, short what, void *context)
 
 /* ---- its end */
 
-/* The first line of what it said, without control bytes. */
+/* The first line of what it said, as printable text. */
 static void append_output(const struct process *process, char *words, size_t size)
 {
     size_t len = strlen(words);
+    size_t line = 0;
 
-    if (process->kept_len == 0 || process->kept[0] == '\n' || len + 8 > size) {
-        return;
+    while (line < process->kept_len && process->kept[line] != '\n' && process->kept[line] != '\r') {
+        line++;
     }
-    words[len++] = ':';
-    words[len++] = ' ';
-    for (size_t i = 0; i < process->kept_len && len + 1 < size; i++) {
-        unsigned char c = (unsigned char)process->kept[i];
-
-        if (c == '\n' || c == '\r') {
-            break;
-        }
-        words[len++] = (char)(c < 0x20 || c >= 0x7f ? '?' : c);
+    if (line > 0 && size - len > 16) {
+        words[len++] = ':';
+        words[len++] = ' ';
+        bytes_escape(process->kept, line, words + len, size - len);
     }
-    words[len] = '\0';
 }
 
 /* Tells the caller; last, since it may start another. */
 static void report(struct process *process, const char *words, bool passed)
 {
-    struct process_result result = {.passed = passed, .output = process->kept};
+    struct process_result result = {
+        .passed = passed, .output = process->kept, .error = process->error, .lives = process->lives};
     void (*done)(void *context, const struct process_result *result) = process->spec.done;
 
     snprintf(result.words, sizeof(result.words), "%s", words);
@@ -177,6 +177,21 @@ static void report(struct process *process, const char *words, bool passed)
     process->kept[process->kept_len] = '\0';
     process->spec.done = NULL;
     done(process->spec.context, &result);
+}
+
+static void describe_end(const struct process *process, const siginfo_t *info, char *out, size_t size)
+{
+    char limit[32];
+    const char *name = sigabbrev_np(info->si_status);
+
+    if (process->late) {
+        clock_format_duration(process->spec.timeout_us, limit, sizeof(limit));
+        snprintf(out, size, "killed after %s", limit);
+    } else if (info->si_code == CLD_EXITED) {
+        snprintf(out, size, "exit status %d", info->si_status);
+    } else {
+        snprintf(out, size, "killed by SIG%s", name != NULL ? name : "?");
+    }
 }
 
 static void on_ended(evutil_socket_t fd, short what, void *context)
@@ -191,27 +206,24 @@ static void on_ended(evutil_socket_t fd, short what, void *context)
     if (!reap(process, &info)) {
         return;
     }
+    drop_event(&process->ended);
     if (process->spec.done != NULL) {
-        const char *name = sigabbrev_np(info.si_status);
-
         read_output(process);
-        if (info.si_code == CLD_EXITED) {
-            snprintf(words, sizeof(words), "exit status %d", info.si_status);
-        } else {
-            snprintf(words, sizeof(words), "killed by SIG%s", name != NULL ? name : "?");
-        }
+        describe_end(process, &info, words, sizeof(words));
         stop_talking(process);
-        report(process, words, info.si_code == CLD_EXITED && info.si_status == 0);
+        report(process, words, !process->late && info.si_code == CLD_EXITED && info.si_status == 0);
+    } else if (process->spec.gone != NULL) {
+        process->spec.gone(process->spec.context);
     }
     destroy(process);
 }
 
-/* Its time is over, or it never ran. */
+/* Its time is over, or it never ran. What is killed is mostly gone in a moment, and told then. */
 static void on_timer(evutil_socket_t fd, short what, void *context)
 {
+    static const struct timeval farewell = {.tv_usec = FAREWELL_MS * 1000};
     struct process *process = context;
     char words[64];
-    char limit[32];
 
     (void)fd;
     (void)what;
@@ -221,8 +233,13 @@ static void on_timer(evutil_socket_t fd, short what, void *context)
         return;
     }
     kill_group(process); /* on_ended reaps and frees */
-    clock_format_duration(process->spec.timeout_us, limit, sizeof(limit));
-    snprintf(words, sizeof(words), "killed after %s", limit);
+    if (!process->late && event_add(process->timer, &farewell) == 0) {
+        process->late = true;
+        return;
+    }
+    process->late = true;
+    process->lives = true;
+    describe_end(process, &(siginfo_t){.si_code = 0}, words, sizeof(words));
     stop_talking(process);
     report(process, words, false);
 }
@@ -234,6 +251,7 @@ void process_cancel(struct process *process)
     process->spec.done = NULL;
     kill_group(process);
     stop_talking(process);
+    drop_event(&process->ended);
     if (process->pid > 0 && process->pidfd >= 0) {
         struct pollfd dead = {.fd = process->pidfd, .events = POLLIN};
 
@@ -282,26 +300,32 @@ static int spawn(struct process *process, int input, int output)
     return rc;
 }
 
+/* What the command will have as 0 and 1, and our ends of it. Returns 0 or an errno; nothing is left then. */
 static int open_pipes(struct process *process, int *input, int *output)
 {
-    int in[2];
+    int in[2] = {-1, -1};
     int out[2];
 
-    if (pipe2(in, O_CLOEXEC) != 0) {
+    if (process->spec.input == NULL) {
+        in[0] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    }
+    if (process->spec.input == NULL ? in[0] < 0 : pipe2(in, O_CLOEXEC) != 0) {
         return errno;
     }
     if (pipe2(out, O_CLOEXEC) != 0) {
         int error = errno;
 
-        close(in[0]);
-        close(in[1]);
+        close_fd(&in[0]);
+        close_fd(&in[1]);
         return error;
     }
     *input = in[0];
     process->to = in[1];
     process->from = out[0];
     *output = out[1];
-    (void)fcntl(process->to, F_SETFL, O_NONBLOCK);
+    if (process->to >= 0) {
+        (void)fcntl(process->to, F_SETFL, O_NONBLOCK);
+    }
     (void)fcntl(process->from, F_SETFL, O_NONBLOCK);
     return 0;
 }
@@ -364,6 +388,7 @@ int process_start(const struct process_spec *spec, struct process **out)
     rc = spawn(process, input, output);
     if (rc != 0) {
         process->pid = 0;
+        process->error = rc;
         snprintf(process->cannot, sizeof(process->cannot), "cannot run \"%.80s\": %s", spec->arguments[0],
                  strerror_r(rc, text, sizeof(text)));
     }

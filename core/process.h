@@ -22,24 +22,29 @@ struct process_result {
     bool passed;     /* it ended by itself with status 0 */
     char words[256]; /* "exit status 3: not today", "killed after 5s", "cannot run …": one line for people */
     const char *output; /* NUL-terminated; valid during the call */
+    int error;          /* the errno for which it could not be run; 0: it ran */
+    bool lives;         /* killed, and not gone yet: `gone` comes, unless it is cancelled before */
 };
 
 struct process_spec {
     struct event_base *base;
     char *const *arguments;   /* [0] is looked up in PATH; ended by NULL */
     char *const *environment; /* ended by NULL */
-    const char *input;        /* copied; may be NULL */
+    const char *input;        /* copied; NULL: nothing, from /dev/null */
     size_t input_len;
     uint64_t timeout_us;
     /* Called once, from the loop, never from process_start. The process is gone for the caller afterwards. */
     void (*done)(void *context, const struct process_result *result);
+    /* After a result that lives: it is gone now. NULL: nobody cares. */
+    void (*gone)(void *context);
     void *context;
 };
 
 /* Starts a command. What cannot be run is told through done, as any other failure. ERR_NOMEM, ERR_SYSTEM (no
  * descriptors): done is not called. spec is only read. */
 MUST_CHECK int process_start(const struct process_spec *spec, struct process **out);
-/* Kills the command and forgets it; done is not called. For a process whose done was not called yet. */
+/* Kills the command and forgets it; neither done nor gone is called. For a process whose done was not called
+ * yet, or whose result lives and which is not gone yet. */
 void process_cancel(struct process *process);
 
 #endif

@@ -438,8 +438,9 @@ static void on_connected(struct probe *probe)
         end_with_error(probe, errno);
         return;
     }
+    const struct config_health *config = probe->spec.means->config;
     if (probe->spec.means->tls != NULL && (probe->script == NULL || !probe->script->starts_plain) &&
-        !probe->spec.means->config->smtp.starttls) {
+        !config->smtp.starttls && !config->ldap.starttls) {
         secure(probe);
     } else if (probe->script == NULL) {
         end(probe, PROBE_PASSED, "connected");

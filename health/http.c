@@ -137,7 +137,8 @@ static bool parse_chunk_size(const uint8_t *line, size_t len, size_t *out)
     return digits > 0;
 }
 
-/* Joins the chunks that are there into out (as large as data). Sets *whole when the last one was seen. */
+/* Joins the chunks that are there into out (as large as data). Sets *whole when the last one was seen. False:
+ * what follows the joined ones is no chunk. */
 static bool join_chunks(const uint8_t *data, size_t len, uint8_t *out, size_t *out_len, bool *whole)
 {
     size_t line = 0;
@@ -201,10 +202,12 @@ static enum script_verdict judge_body(struct script_run *run, const uint8_t *dat
     }
     size_t joined_len = 0;
     bool last = false;
-    enum script_verdict verdict =
-        join_chunks(data, len, joined, &joined_len, &last)
-            ? search(run, joined, joined_len, whole || last)
-            : script_fail(run, "status %u, but its chunks are broken", state->status);
+    /* What was found counts whether the chunks behind it have come yet or not: so it does if they are bad. */
+    bool good = join_chunks(data, len, joined, &joined_len, &last);
+    enum script_verdict verdict = search(run, joined, joined_len, good && (whole || last));
+    if (!good && verdict == SCRIPT_MORE) {
+        verdict = script_fail(run, "status %u, but its chunks are broken", state->status);
+    }
     free(joined);
     return verdict;
 }

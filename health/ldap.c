@@ -1,6 +1,6 @@
 /*
- * The LDAP probe (RFC 4511): a simple bind, anonymous without a name, whose answer must say success. Pure;
- * control thread.
+ * The LDAP probe (RFC 4511): StartTLS (section 4.14) where asked for, then a simple bind, anonymous without a
+ * name, whose answer must say success. Pure; control thread.
  */
 #include "health/script_internal.h"
 
@@ -15,8 +15,16 @@
 #define TAG_BIND_REQUEST 0x60u
 #define TAG_BIND_RESPONSE 0x61u
 #define TAG_SIMPLE 0x80u
+#define TAG_EXTENDED_REQUEST 0x77u
+#define TAG_EXTENDED_RESPONSE 0x78u
+#define TAG_REQUEST_NAME 0x80u
 
-#define MESSAGE_ID 1u
+#define STARTTLS_OID "1.3.6.1.4.1.1466.20037"
+
+struct state {
+    uint8_t message; /* number of the last request */
+    bool starttls;   /* that was a StartTLS */
+};
 
 /* The identifier and length of an element; lengths below 65536. */
 static void send_head(struct script_run *run, uint8_t tag, size_t len)
@@ -25,24 +33,58 @@ static void send_head(struct script_run *run, uint8_t tag, size_t len)
     script_send(run, head, sizeof(head));
 }
 
-static void begin(struct script_run *run)
+/* Begins a message whose operation has so many bytes after its head. */
+static void send_message(struct script_run *run, uint8_t tag, size_t len)
 {
+    struct state *state = run->state;
+    const uint8_t id[] = {TAG_INTEGER, 1, ++state->message};
+    send_head(run, TAG_SEQUENCE, sizeof(id) + 4 + len);
+    script_send(run, id, sizeof(id));
+    send_head(run, tag, len);
+}
+
+static void send_starttls(struct script_run *run)
+{
+    struct state *state = run->state;
+    state->starttls = true;
+    send_message(run, TAG_EXTENDED_REQUEST, 4 + strlen(STARTTLS_OID));
+    send_head(run, TAG_REQUEST_NAME, strlen(STARTTLS_OID));
+    script_send_text(run, STARTTLS_OID);
+    run->out_mask = "ExtendedRequest StartTLS";
+}
+
+static void send_bind(struct script_run *run)
+{
+    struct state *state = run->state;
     const char *name = run->params.config->ldap.bind_dn;
     const char *password = run->params.password;
     size_t name_len = name != NULL ? strlen(name) : 0;
     size_t password_len = password != NULL ? strlen(password) : 0;
-    static const uint8_t id[] = {TAG_INTEGER, 1, MESSAGE_ID};
     static const uint8_t version[] = {TAG_INTEGER, 1, 3};
     size_t bind_len = sizeof(version) + 4 + name_len + 4 + password_len;
+    state->starttls = false;
     run->out_mask = password != NULL ? "BindRequest ***" : "BindRequest";
-    send_head(run, TAG_SEQUENCE, sizeof(id) + 4 + bind_len);
-    script_send(run, id, sizeof(id));
-    send_head(run, TAG_BIND_REQUEST, bind_len);
+    send_message(run, TAG_BIND_REQUEST, bind_len);
     script_send(run, version, sizeof(version));
     send_head(run, TAG_OCTETS, name_len);
     script_send(run, name, name_len);
     send_head(run, TAG_SIMPLE, password_len);
     script_send(run, password, password_len);
+}
+
+static void begin(struct script_run *run)
+{
+    if (run->params.config->ldap.starttls) {
+        send_starttls(run);
+    } else {
+        send_bind(run);
+    }
+}
+
+static enum script_verdict secured(struct script_run *run)
+{
+    send_bind(run);
+    return SCRIPT_MORE;
 }
 
 struct element {
@@ -84,6 +126,8 @@ static enum ber read_element(const uint8_t *data, size_t len, struct element *ou
 static const char *describe(unsigned code)
 {
     switch (code) {
+    case 2:
+        return "not understood";
     case 7:
         return "method not supported";
     case 8:
@@ -114,32 +158,44 @@ static bool take(const uint8_t **data, size_t *len, uint8_t tag, struct element 
     return true;
 }
 
+static enum script_verdict succeed(struct script_run *run)
+{
+    const struct state *state = run->state;
+    if (state->starttls) {
+        return SCRIPT_SECURE;
+    }
+    const uint8_t unbind[] = {TAG_SEQUENCE, 5, TAG_INTEGER, 1, (uint8_t)(state->message + 1), 0x42, 0};
+    script_send(run, unbind, sizeof(unbind));
+    run->out_mask = "UnbindRequest";
+    return script_pass(run, "bound");
+}
+
 static enum script_verdict judge(struct script_run *run, const struct element *message)
 {
+    const struct state *state = run->state;
     const uint8_t *data = message->content;
     size_t len = message->len;
     struct element id;
-    struct element bind;
+    struct element reply;
     struct element code;
     struct element text;
-    if (!take(&data, &len, TAG_INTEGER, &id) || id.len != 1 || id.content[0] != MESSAGE_ID ||
-        !take(&data, &len, TAG_BIND_RESPONSE, &bind)) {
-        return script_fail(run, "not a bind reply");
+    const char *other = state->starttls ? "not a StartTLS reply" : "not a bind reply";
+    if (!take(&data, &len, TAG_INTEGER, &id) || id.len != 1 || id.content[0] != state->message ||
+        !take(&data, &len, state->starttls ? TAG_EXTENDED_RESPONSE : TAG_BIND_RESPONSE, &reply)) {
+        return script_fail(run, "%s", other);
     }
-    data = bind.content;
-    len = bind.len;
+    data = reply.content;
+    len = reply.len;
     if (!take(&data, &len, TAG_ENUMERATED, &code) || code.len != 1) {
-        return script_fail(run, "not a bind reply");
+        return script_fail(run, "%s", other);
     }
     unsigned result = code.content[0];
     if (result == 0) {
-        static const uint8_t unbind[] = {TAG_SEQUENCE, 5, TAG_INTEGER, 1, MESSAGE_ID + 1, 0x42, 0};
-        script_send(run, unbind, sizeof(unbind));
-        run->out_mask = "UnbindRequest";
-        return script_pass(run, "bound");
+        return succeed(run);
     }
     char what[64];
-    (void)snprintf(what, sizeof(what), "%s (%u)", describe(result), result);
+    (void)snprintf(what, sizeof(what), "%s%s (%u)", state->starttls ? "StartTLS: " : "", describe(result),
+                   result);
     /* The matched name comes first, then the diagnostic message. */
     bool has_text = take(&data, &len, TAG_OCTETS, &text);
     has_text = has_text && take(&data, &len, TAG_OCTETS, &text);
@@ -168,4 +224,8 @@ static enum script_verdict step(struct script_run *run, const uint8_t *data, siz
     return judge(run, &message);
 }
 
-const struct script script_ldap = {.type = CONFIG_HEALTH_LDAP, .begin = begin, .step = step};
+const struct script script_ldap = {.type = CONFIG_HEALTH_LDAP,
+                                   .state_size = sizeof(struct state),
+                                   .begin = begin,
+                                   .step = step,
+                                   .secured = secured};

@@ -90,7 +90,8 @@ int probe_means_create(const struct config_group *group, struct probe_means *out
     const struct config_health *config = &group->health;
     *out = (struct probe_means){.config = config, .proxy_version = proxy_version(group)};
     const char *path = password_file(config);
-    bool tls = config->tls.present || config->type == CONFIG_HEALTH_TLS || config->smtp.starttls;
+    bool tls = config->tls.present || config->type == CONFIG_HEALTH_TLS || config->smtp.starttls ||
+               config->ldap.starttls;
     int rc = source_parse(group->source, &out->source, err);
     if (rc == 0 && path != NULL) {
         rc = read_password(path, &out->password, err);

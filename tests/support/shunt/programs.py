@@ -102,12 +102,20 @@ class Program:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
+        self.launch()
+        return self.running()
+
+    def again(self):
+        """Starts it on the port that it had."""
+        self.launch()
+        assert self.running(), f"{self.name} did not start again:\n{self.log()}"
+
+    def launch(self):
         with open(self.folder / "log", "ab") as log:
             self.popen = subprocess.Popen(as_user(self.command(), self.stop_signal), stdin=subprocess.DEVNULL,
                                           stdout=log, stderr=log, cwd=self.folder,
                                           preexec_fn=lambda: die_with_parent(self.stop_signal))
         wait_until(lambda: not self.running() or self.ready(), f"{self.name} answers", within=30)
-        return self.running()
 
     @property
     def address(self):

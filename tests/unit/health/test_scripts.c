@@ -529,6 +529,10 @@ static void ldap(void **state)
     {                                                                                                        \
         .type = CONFIG_HEALTH_LDAP                                                                           \
     }
+#define LDAP_STARTTLS                                                                                        \
+    {                                                                                                        \
+        .type = CONFIG_HEALTH_LDAP, .ldap = {.starttls = true }                                              \
+    }
     static const struct conversation list[] = {
         {.config = LDAP,
          .turns = {{.hear = "0", .say = BYTES(LDAP_OK)}},
@@ -551,6 +555,19 @@ static void ldap(void **state)
          .turns = {{.hear = "0", .say = BYTES(LDAP_OTHER)}},
          .verdict = SCRIPT_FAILED,
          .reason = "not a bind reply"},
+        {.config = LDAP_STARTTLS,
+         .turns = {{.hear = "1.3.6.1.4.1.1466.20037", .say = BYTES(LDAP_TLS), .secure = true},
+                   {.hear = "\002\001\002", .say = BYTES(LDAP_OK_2)}},
+         .verdict = SCRIPT_PASSED,
+         .reason = "bound"},
+        {.config = LDAP_STARTTLS,
+         .turns = {{.hear = "1.3.6.1.4.1.1466.20037", .say = BYTES(LDAP_NO_TLS)}},
+         .verdict = SCRIPT_FAILED,
+         .reason = "StartTLS: not understood (2): unsupported."},
+        {.config = LDAP_STARTTLS,
+         .turns = {{.hear = "1.3.6.1.4.1.1466.20037", .say = BYTES(LDAP_OK)}},
+         .verdict = SCRIPT_FAILED,
+         .reason = "not a StartTLS reply"},
     };
     check_all(list, COUNT(list));
     static const struct conversation bad[] = {
