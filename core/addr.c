@@ -11,7 +11,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define HOST_MAX 256 /* RFC 1035: 255 octets */
+#define HOST_MAX 256          /* RFC 1035: 255 octets */
+#define HOST_NAME_LONGEST 254 /* with a dot at the end */
+#define HOST_LABEL_LONGEST 63
 #define UNIX_PREFIX "unix:"
 
 static int parse_unix(const char *text, const char *path, const char *base_dir, struct addr *out,
@@ -77,11 +79,22 @@ static int parse_ipv6(const char *text, char *host, uint16_t port, struct addr *
     return ERR_OK;
 }
 
-/* Letters, digits, hyphens, dots and underscores: what may be asked of a resolver. */
+/* Letters, digits, hyphens and underscores in labels of 1 to 63 bytes with dots between them, and one at the
+ * end where it is meant as it is (RFC 1035, 2.3.4): what may be asked of a resolver. */
 static bool is_host_name(const char *host)
 {
-    size_t allowed = strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._");
-    return host[0] != '\0' && host[0] != '-' && host[0] != '.' && host[allowed] == '\0';
+    size_t length = strlen(host);
+    if (length == 0 || length > HOST_NAME_LONGEST || host[0] == '-') {
+        return false;
+    }
+    while (*host != '\0') {
+        size_t label = strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_");
+        if (label == 0 || label > HOST_LABEL_LONGEST || (host[label] != '\0' && host[label] != '.')) {
+            return false;
+        }
+        host += label + (host[label] == '.');
+    }
+    return true;
 }
 
 static int parse_ipv4(const char *text, const char *host, uint16_t port, struct addr *out,

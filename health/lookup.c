@@ -157,8 +157,10 @@ static void on_socket_state(void *context, ares_socket_t fd, int readable, int w
 static void add_address(struct lookup *lookup, const struct ares_addrinfo_node *node)
 {
     struct addr address = {.len = node->ai_addrlen};
-    if (node->ai_addrlen > sizeof(address.in6) ||
-        (node->ai_family != AF_INET && node->ai_family != AF_INET6)) {
+    bool wanted = node->ai_family == AF_INET    ? lookup->family != CONFIG_FAMILY_IPV6
+                  : node->ai_family == AF_INET6 ? lookup->family != CONFIG_FAMILY_IPV4
+                                                : false;
+    if (!wanted || node->ai_addrlen > sizeof(address.in6)) {
         return;
     }
     if (lookup->len == lookup->room) {
@@ -348,7 +350,12 @@ static void begin(struct lookup *lookup)
         event_active(lookup->timer, EV_TIMEOUT, 0);
         return;
     }
-    if (lookup->ipv4.asked) {
+    if (strcasecmp(lookup->host, "localhost") == 0) {
+        /* c-ares 1.18 loses a few bytes each time it is asked for the IPv6 address of this one alone. */
+        lookup->ipv4.asked = true;
+        lookup->ipv6.asked = false;
+        ask(lookup, &lookup->ipv4, AF_UNSPEC);
+    } else if (lookup->ipv4.asked) {
         ask(lookup, &lookup->ipv4, AF_INET);
     }
     if (lookup->ipv6.asked) {
@@ -390,6 +397,7 @@ int lookup_start(struct resolver *resolver, const struct config_resolve *config,
     lookup->resolver = resolver;
     list_init(&lookup->node);
     lookup->port = port;
+    lookup->family = config->family;
     lookup->timeout_us = config->timeout_us;
     lookup->done = done;
     lookup->context = context;

@@ -122,7 +122,8 @@ static enum script_verdict step_all(struct script_run *run, bool eof)
 {
     for (;;) {
         size_t used = 0;
-        enum script_verdict verdict = run->script->step(run, run->in.data, run->in.len, eof, &used);
+        const uint8_t *data = run->in.data != NULL ? run->in.data : (const uint8_t *)""; /* never NULL */
+        enum script_verdict verdict = run->script->step(run, data, run->in.len, eof, &used);
         run->in.len -= used;
         if (used > 0 && run->in.len > 0) {
             memmove(run->in.data, run->in.data + used, run->in.len);

@@ -87,23 +87,63 @@ static void a_name_becomes_a_backend_for_each_of_its_addresses(void **state)
     config_free(config);
 }
 
-/* A name that no resolver accepts, so that no server is asked. */
+static struct name_answer nothing(bool failed)
+{
+    return (struct name_answer){
+        .failed_ipv4 = failed, .failed_ipv6 = failed, .reason = failed ? "no answer" : "does not exist"};
+}
+
+/* Answers as they may come, without asking anybody. */
+static int finish(enum targets_purpose purpose, bool a_failed, bool b_failed, struct config_errors *errors)
+{
+    const struct name_rules rules = {.min_ttl_us = 1, .max_ttl_us = 1, .max = 4};
+    struct config *config = load("127.0.0.1:80", "a.test:81", "b.test:82");
+    struct targets *targets = NULL;
+    struct name_change change;
+    assert_int_equal(targets_begin(config, &targets, errors), 0);
+    assert_false(targets_are_known(targets));
+    struct names_host *hosts = targets->services[0].hosts;
+    assert_int_equal(targets->services[0].hosts_len, 2);
+    const struct name_answer a = nothing(a_failed);
+    const struct name_answer b = nothing(b_failed);
+    assert_int_equal(name_set_take(&hosts[0].set, &rules, &a, 1, &change), 0);
+    assert_int_equal(name_set_take(&hosts[1].set, &rules, &b, 1, &change), 0);
+    assert_true(targets_are_known(targets));
+    int rc = targets_finish(targets, purpose, errors);
+    assert_int_equal(targets->backends, 0);
+    targets_destroy(targets);
+    config_free(config);
+    return rc;
+}
+
 static void every_fault_is_found_at_once(void **state)
 {
     (void)state;
-    struct config *config = load("127.0.0.1:80", "a..b:81", "c..d:82");
-    struct targets *targets = NULL;
     struct config_errors errors;
-    assert_int_equal(targets_resolve(config, TARGETS_CHECK, &targets, &errors), ERR_INVALID);
-    assert_null(targets);
+    assert_int_equal(finish(TARGETS_CHECK, false, false, &errors), ERR_INVALID);
     assert_int_equal(errors.len, 2);
     assert_non_null(strstr(errors.list[0].text, "services.s.groups.g.backends"));
-    assert_non_null(strstr(errors.list[0].text, "a..b"));
-    assert_non_null(strstr(errors.list[1].text, "c..d"));
+    assert_non_null(strstr(errors.list[0].text, "a.test"));
+    assert_non_null(strstr(errors.list[1].text, "b.test"));
     assert_int_equal(errors.list[0].line, 2);
     assert_int_equal(errors.list[1].line, 3);
     config_errors_clear(&errors);
-    config_free(config);
+}
+
+static void what_is_a_fault_depends_on_who_asks(void **state)
+{
+    (void)state;
+    struct config_errors errors;
+    assert_int_equal(finish(TARGETS_START, false, true, &errors), 0); /* it goes on asking */
+    assert_int_equal(errors.len, 0);
+    config_errors_clear(&errors);
+    assert_int_equal(finish(TARGETS_CHECK, true, true, &errors), 0); /* only remarks */
+    assert_int_equal(errors.len, 2);
+    assert_non_null(strstr(errors.list[0].text, "would start without it"));
+    config_errors_clear(&errors);
+    assert_int_equal(finish(TARGETS_RELOAD, true, true, &errors), ERR_INVALID);
+    assert_int_equal(errors.len, 2);
+    config_errors_clear(&errors);
 }
 
 int main(void)
@@ -112,6 +152,7 @@ int main(void)
         cmocka_unit_test(numeric_addresses_keep_name_weight_and_backup),
         cmocka_unit_test(a_name_becomes_a_backend_for_each_of_its_addresses),
         cmocka_unit_test(every_fault_is_found_at_once),
+        cmocka_unit_test(what_is_a_fault_depends_on_who_asks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
