@@ -1,8 +1,8 @@
 /*
  * What is looked at before a migration starts, one row of a table each: are both groups there, are their
- * addresses different ones, are certificates valid, has the target room for all, is there room for more
- * connections, can the journal be written. Reads only; control thread. What a finding stops, and what
- * overrides it, is in migration/commands.c.
+ * addresses different ones, are certificates valid, has the target room for all, does a route hold clients on
+ * the old group, is there room for more connections, can the journal be written. Reads only; control thread.
+ * What a finding stops, and what overrides it, is in migration/commands.c.
  */
 #include "migration/migration_internal.h"
 
@@ -287,13 +287,35 @@ static void check_capacity(const struct look *look, struct findings *findings)
     }
 }
 
+/* A route by name to the group that is to be drained holds whatever the share is: it would never be empty. */
+static void check_routes(const struct look *look, struct findings *findings)
+{
+    const struct migration *m = look->m;
+    const struct config_service *config = m->options.config;
+    const char *old = migration_group_name(m, look->active);
+
+    for (size_t i = 0; i < config->sni.routes_len; i++) {
+        const struct config_sni_route *route = &config->sni.routes[i];
+
+        if (route->group != NULL && strcmp(route->group, old) == 0) {
+            struct migration_finding *finding = add(findings, "routes");
+
+            snprintf(finding->text, sizeof(finding->text), "route %.120s leads to %s whatever the share is",
+                     route->name, old);
+            fail(finding,
+                 "take it out of `sni`, or lead it elsewhere, and `reload`; `force` starts all the same");
+            return;
+        }
+    }
+}
+
 /* In the order in which they are shown. A row adds one finding, or none when it has nothing to go by. */
 static const struct {
     void (*check)(const struct look *look, struct findings *findings);
     bool needs_target;
 } rows[] = {
     {check_old, false},     {check_target, true}, {check_addresses, true}, {check_certificates, true},
-    {check_capacity, true}, {check_room, false},  {check_journal, false},
+    {check_capacity, true}, {check_routes, true}, {check_room, false},     {check_journal, false},
 };
 
 _Static_assert(sizeof(rows) / sizeof(rows[0]) <= MIGRATION_FINDINGS_MAX, "each row may add a finding");

@@ -80,3 +80,16 @@ def test_a_journal_that_cannot_be_written(daemon, server, failpoint, words):
                    environment={"SHUNT_FAILPOINT": failpoint})
     shunt.ctl("start", "web").refused("journal", words)
     assert (shunt.phase(), shunt.service()["share_bp"]) == ("idle", 0)
+
+
+def test_a_route_that_holds_clients_on_the_old_group(daemon, server):
+    shunt = daemon(service([server(named("old")).address], [server(named("new")).address], migration=PLAN,
+                           sni={"routes": [{"name": "canary.example.com", "group": "new"},
+                                           {"name": "late.example.com", "group": "old"}]}))
+    shunt.ctl("start", "web").refused("route late.example.com leads to old whatever the share is", "take it out of `sni`")
+    assert shunt.phase() == "idle"
+    one = dict(shunt.settings["services"][0])
+    shunt.settings["services"] = [{**one, "listen": [shunt.address()], "sni": {"routes": one["sni"]["routes"][:1]}}]
+    shunt.write()
+    shunt.ctl("reload").ok()
+    shunt.ctl("start", "web").ok()
