@@ -242,6 +242,27 @@ def test_names_stay_on_their_side(daemon, server):
     assert 15 <= len(half) <= 45
 
 
+def test_names_count_where_tls_ends_here_too(daemon, server, tmp_path):
+    """The name is read ahead of the handshake, which then finds its ClientHello where it was."""
+    authority = Authority(tmp_path / "ca")
+    certificate, key = authority.issue("all", "DNS:*.example.com")
+    shunt = daemon(service([server(named("old")).address], [server(named("new")).address], assign="sni", connection_log="100%",
+                           tls={"certificates": [{"certificate": str(certificate), "key": str(key)}]},
+                           migration=steps(("50%", "1h"), ("100%", "1h"))))
+    shunt.ctl("share", "web", "50%").ok()
+    context = ssl.create_default_context(cafile=authority.certificate)
+    served = {}
+    for number in range(36):
+        name = f"host-{number % 12}.example.com"
+        with socket.create_connection(("127.0.0.1", shunt.port()), timeout=scaled(10)) as plain:
+            with context.wrap_socket(plain, server_hostname=name) as client:
+                client.sendall(b"who\n")
+                served.setdefault(name, set()).add(client.recv(100))
+    assert all(len(tags) == 1 for tags in served.values()), served
+    assert len(set.union(*served.values())) == 2, served
+    wait_until(lambda: "server_name=host-11.example.com" in shunt.log(), "in the log")
+
+
 def test_a_route_to_a_group_is_not_moved_by_a_share(daemon, server):
     """One name leads to the new group before anybody else does."""
     shunt = daemon(service([server(tagged("old")).address], [server(tagged("new")).address],
