@@ -6,7 +6,8 @@
 
 #include <string.h>
 
-static const char *const admin_states[] = {"ready", "drain", "maint", NULL};
+static const char *const backend_words[] = {"ready",      "drain", "maint", "force-up",
+                                            "force-down", "auto",  NULL};
 static const char *const count_keys[] = {"backend", "client", "group", NULL};
 static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
 static const char *const show_topics[] = {"settings", "metrics", "version", "confinement", NULL};
@@ -226,11 +227,20 @@ static const struct command table[COMMAND_COUNT] = {
             .role = COMMAND_ROLE_OPERATOR,
             .changes = true,
             .args = {ARG_BACKEND,
-                     {.type = COMMAND_ARG_CHOICE, .name = "ready|drain|maint", .choices = admin_states}},
+                     {.type = COMMAND_ARG_CHOICE,
+                      .name = "ready|drain|maint|force-up|force-down|auto",
+                      .choices = backend_words}},
             .summary = "sets the operator state of one backend",
             .help = "drain and maint take no new connections; those that are open go on. ready takes it back "
                     "into\n"
-                    "service. The state outlives a restart.\n",
+                    "service. force-up and force-down take the place of its checks, its agent and outlier "
+                    "detection,\n"
+                    "which go on and are shown but do not count, until auto lets them count again. drain and "
+                    "maint hold\n"
+                    "for a backend that is forced up, too. All of it outlives a restart; status shows who "
+                    "set "
+                    "it, when\n"
+                    "and why.\n",
         },
     [COMMAND_WEIGHT] =
         {

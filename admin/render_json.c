@@ -159,7 +159,7 @@ static json_t *json_of_backend(const struct admin_service *service, const struct
         json_of_errors(reading.errors), "bytes_in", (json_int_t)reading.bytes_in, "bytes_out",
         (json_int_t)reading.bytes_out, "latency_us", json_of_latency(&reading.response_us), "check",
         json_of_check(service, backend));
-    return extended(object, render_json_standing(backend));
+    return extended(object, render_json_standing(service->migration, backend));
 }
 
 /* Of all backends of a group together. */

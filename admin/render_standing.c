@@ -4,6 +4,7 @@
  */
 #include "admin/render_standing.h"
 
+#include "admin/admin_internal.h"
 #include "core/clock.h"
 #include "core/units.h"
 #include "health/outlier.h"
@@ -20,13 +21,36 @@ static uint64_t left_of(const struct backend_ejection *ejection)
     return ejection->until_us > now_us ? ejection->until_us - now_us : 0;
 }
 
-void render_standing(FILE *out, const struct backend *backend)
+/* " (operator:alice, 5m ago: disk)" */
+static void write_word(FILE *out, const struct migration *migration, const struct backend *backend,
+                       enum migration_word_kind kind)
+{
+    struct migration_word word;
+    char ago[32];
+    if (migration == NULL || !migration_word(migration, backend, kind, &word)) {
+        return;
+    }
+    uint64_t now_us = clock_wall_us();
+    clock_format_duration(now_us > word.wall_us ? now_us - word.wall_us : 0, ago, sizeof(ago));
+    fprintf(out, " (%s, %s ago%s", word.actor, ago, word.reason[0] != '\0' ? ": " : "");
+    for (const char *c = word.reason; *c != '\0'; c++) {
+        fputc((unsigned char)*c < 0x20 || *c == 0x7f ? ' ' : *c, out);
+    }
+    fputc(')', out);
+}
+
+void render_standing(FILE *out, const struct migration *migration, const struct backend *backend)
 {
     const struct backend_ejection *ejection = backend_ejection(backend);
     char why[96];
     char left[32];
     if (backend_forced(backend) != BACKEND_AUTO) {
-        fprintf(out, " forced (checks say %s)", backend_state_name(backend_state(backend)));
+        fprintf(out, " forced, checks say %s", backend_state_name(backend_state(backend)));
+        write_word(out, migration, backend, MIGRATION_WORD_FORCED);
+    }
+    if (backend_admin(backend) != BACKEND_READY) {
+        fprintf(out, " %s", backend_admin_name(backend_admin(backend)));
+        write_word(out, migration, backend, MIGRATION_WORD_ADMIN);
     }
     if (ejection->out) {
         outlier_describe(ejection, why, sizeof(why));
@@ -65,13 +89,45 @@ static json_t *json_of_ejection(const struct backend_ejection *ejection)
                      (double)left_of(ejection) / (double)CLOCK_US_PER_S, "proving", (int)ejection->proving);
 }
 
-json_t *render_json_standing(const struct backend *backend)
+/* The later word on its state: who is to be asked about it. */
+static bool last_word(const struct migration *migration, const struct backend *backend,
+                      struct migration_word *out)
+{
+    struct migration_word forced;
+    bool any = migration_word(migration, backend, MIGRATION_WORD_ADMIN, out);
+    if (migration_word(migration, backend, MIGRATION_WORD_FORCED, &forced) &&
+        (!any || forced.wall_us > out->wall_us)) {
+        *out = forced;
+        any = true;
+    }
+    return any;
+}
+
+static json_t *json_of_word(const struct migration *migration, const struct backend *backend)
+{
+    struct migration_word word;
+    char when[32];
+    if (!last_word(migration, backend, &word)) {
+        return json_pack("{s:n,s:n,s:n}", "set_by", "set_at", "reason");
+    }
+    clock_format_wall(word.wall_us, when, sizeof(when));
+    return json_pack("{s:o,s:s,s:o}", "set_by", render_json_text(word.actor), "set_at", when, "reason",
+                     render_json_text(word.reason));
+}
+
+json_t *render_json_standing(const struct migration *migration, const struct backend *backend)
 {
     const struct backend_ejection *ejection = backend_ejection(backend);
-    return json_pack("{s:s,s:s,s:b,s:o,s:b,s:I}", "forced", backend_forced_name(backend_forced(backend)),
-                     "health", backend_state_name(backend_state(backend)), "usable",
-                     (int)backend_is_usable(backend), "ejected", json_of_ejection(ejection), "trial",
-                     (int)ejection->trial, "ejections", (json_int_t)ejection->total);
+    json_t *word = json_of_word(migration, backend);
+    json_t *object = json_pack(
+        "{s:s,s:s,s:b,s:o,s:b,s:I}", "forced", backend_forced_name(backend_forced(backend)), "health",
+        backend_state_name(backend_state(backend)), "usable", (int)backend_is_usable(backend), "ejected",
+        json_of_ejection(ejection), "trial", (int)ejection->trial, "ejections", (json_int_t)ejection->total);
+    if (object != NULL && word != NULL) {
+        (void)json_object_update(object, word);
+    }
+    json_decref(word);
+    return object;
 }
 
 json_t *render_json_group_standing(const struct routing *routing, size_t group)

@@ -346,6 +346,8 @@ void routing_set_admin(struct routing *routing, struct backend *backend, enum ba
 void routing_set_forced(struct routing *routing, struct backend *backend, enum backend_forced forced)
 {
     struct part was = part_of(backend);
+    /* Even when it serves as before: who watches it wants to know. */
+    routing->changed |= backend->forced != forced;
     backend->forced = forced;
     touch_if_changed(routing, backend, was);
 }

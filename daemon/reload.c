@@ -289,6 +289,10 @@ static void settle_backend(struct reload *reload, const struct change *change, u
         fprintf(reload->report, "%s/%s/%s: weight %u stays, as it was set by hand (the file says %u)\n",
                 service, group_name, backend_name(backend), now, after);
     }
+    if (backend_forced(backend) != BACKEND_AUTO) {
+        fprintf(reload->report, "%s/%s/%s: stays forced %s, as it was set by hand\n", service, group_name,
+                backend_name(backend), backend_forced_name(backend_forced(backend)));
+    }
     if (backend_admin(backend) != BACKEND_READY) {
         fprintf(reload->report, "%s/%s/%s: stays in %s, as it was set by hand\n", service, group_name,
                 backend_name(backend), backend_admin_name(backend_admin(backend)));

@@ -71,17 +71,20 @@ static void tell_transition(const struct check *check, const char *reason, bool 
     bool up = check->verdict.state == BACKEND_UP;
     uint32_t group = backend_group(check->backend);
     uint32_t needed = up ? check->config->rise : check->config->fall;
-    char count[48];
+    char took[32];
+    char count[96];
+    clock_format_duration(check->last.duration_us, took, sizeof(took));
     if (first) {
-        (void)snprintf(count, sizeof(count), "first check");
+        (void)snprintf(count, sizeof(count), "first check, took %s", took);
     } else {
-        (void)snprintf(count, sizeof(count), "%u of %u", needed, needed);
+        (void)snprintf(count, sizeof(count), "%u of %u checks %s, the last took %s", needed, needed,
+                       up ? "passed" : "failed", took);
     }
     const char *service = routing_service(health->routing);
     uint64_t now_us = clock_wall_us();
     events_add(health->events, now_us, up ? EVENTS_INFO : EVENTS_WARN, service, "health", "health", reason,
-               "%s/%s %s: %s, %s", routing_group_name(health->routing, group), backend_name(check->backend),
-               backend_state_name(check->verdict.state), reason, count);
+               "%s/%s %s: %s", routing_group_name(health->routing, group), backend_name(check->backend),
+               backend_state_name(check->verdict.state), count);
     if (!up && routing_usable(health->routing, group) == 0) {
         events_add(health->events, now_us, EVENTS_ERROR, service, "health", "health", reason,
                    "group %s has no usable backend left", routing_group_name(health->routing, group));
@@ -114,9 +117,9 @@ static void tell_warning(struct check *check, const struct probe_result *result)
     const struct health *health = check->health;
     if (result->warning && !check->warned) {
         events_add(health->events, clock_wall_us(), EVENTS_WARN, routing_service(health->routing), "health",
-                   "health", result->reason, "%s/%s: %s",
+                   "health", result->reason, "%s/%s passes with a warning",
                    routing_group_name(health->routing, backend_group(check->backend)),
-                   backend_name(check->backend), result->reason);
+                   backend_name(check->backend));
     }
     check->warned = result->warning;
 }

@@ -503,6 +503,7 @@ void migration_abandon(struct migration *m)
     rate_end(m);
     setup_destroy(m->next);
     setup_clear(&m->setup);
+    words_clear(m);
     free(m);
 }
 

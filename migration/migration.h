@@ -151,6 +151,21 @@ MUST_CHECK int migration_set_admin(struct migration *m, struct backend *backend,
  * into the model again. Publishing is the caller's. */
 void migration_adopt(struct migration *m, struct backend *backend);
 
+MUST_CHECK int migration_set_forced(struct migration *m, struct backend *backend, enum backend_forced forced,
+                                    const struct migration_asker *who, struct err_text *err);
+
+enum migration_word_kind { MIGRATION_WORD_WEIGHT, MIGRATION_WORD_ADMIN, MIGRATION_WORD_FORCED };
+
+/* Who set it last. The texts are borrowed until it is set again. */
+struct migration_word {
+    uint64_t wall_us;
+    const char *actor, *reason; /* reason may be empty */
+};
+
+/* False when nobody ever did. */
+bool migration_word(const struct migration *m, const struct backend *backend, enum migration_word_kind kind,
+                    struct migration_word *out);
+
 void migration_read(const struct migration *m, struct migration_status *out);
 
 #define MIGRATION_FINDINGS_MAX 12u

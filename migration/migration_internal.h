@@ -8,6 +8,7 @@
  *   record.c      state ⇄ journal record
  *   narrate.c     the words of events and of the status
  *   overrides.c   weights and operator states that outlive a restart
+ *   words.c       who set them, when and why
  *   drain.c       closes what is left on a group, at a pace
  *   waits.c       hours and numbers that a step waits for
  *   judge.c       the gate: reads the counters for it, says what it sees
@@ -80,6 +81,12 @@ struct setup {
     struct webhooks *webhooks; /* owned; NULL: none */
 };
 
+/* What operators last said of backends. */
+struct words {
+    struct word *list; /* owned */
+    size_t len, room;
+};
+
 struct migration {
     struct migration_options options;    /* config: of the last reload */
     uint64_t (*clock_us)(void *context); /* monotonic; tests put their own */
@@ -117,6 +124,7 @@ struct migration {
     uint32_t judged_number, judged_share_bp;
     enum migration_phase judged_phase;
     uint64_t judge_due_us; /* its next look */
+    struct words words;
 };
 
 /* migration_create with a clock of the caller's and base possibly NULL (then nothing runs by itself:
@@ -253,5 +261,12 @@ void aim_turn(struct migration *m);
 /* overrides.c: applies the weights and operator states of the journal that the configuration has not
  * overtaken. */
 void overrides_restore(struct migration *m);
+
+/* words.c: who is kept with a wall time for migration_word. */
+void words_keep(struct migration *m, const struct backend *backend, enum migration_word_kind kind,
+                uint64_t wall_us, const struct migration_asker *who);
+void words_clear(struct migration *m);
+/* The kind by its name in the journal. */
+bool words_kind(const char *text, enum migration_word_kind *out);
 
 #endif

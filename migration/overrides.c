@@ -48,9 +48,13 @@ static int put_in_force(struct migration *m, struct backend *backend, const char
 {
     struct err_text err = {.text = "no memory for a record of the journal"};
     json_t *record = record_of(m, backend, kind, who, text);
+    enum migration_word_kind word;
     char *key = NULL;
     int rc = ERR_NOMEM;
 
+    if (words_kind(kind, &word)) {
+        words_keep(m, backend, word, clock_wall_us(), who);
+    }
     if (asprintf(&key, "%s/%s", migration_group_name(m, backend_group(backend)), backend_name(backend)) < 0) {
         key = NULL;
     }
@@ -117,6 +121,58 @@ int migration_set_admin(struct migration *m, struct backend *backend, enum backe
     return put_in_force(m, backend, "admin", json_string(backend_admin_name(admin)), who, text);
 }
 
+int migration_set_forced(struct migration *m, struct backend *backend, enum backend_forced forced,
+                         const struct migration_asker *who, struct err_text *err)
+{
+    enum backend_forced before = backend_forced(backend);
+    char text[256];
+    int rc = handover_allows(m, err);
+
+    if (rc != 0) {
+        return rc;
+    }
+    routing_set_forced(m->options.routing, backend, forced);
+    rc = routing_publish(m->options.routing, err);
+    if (rc != 0) {
+        routing_set_forced(m->options.routing, backend, before);
+        return rc;
+    }
+    snprintf(text, sizeof(text), "%s/%s: forced %s → %s", migration_group_name(m, backend_group(backend)),
+             backend_name(backend), backend_forced_name(before), backend_forced_name(forced));
+    return put_in_force(m, backend, "forced", json_string(backend_forced_name(forced)), who, text);
+}
+
+static void apply_admin(const struct migration *m, struct backend *backend, const char *value)
+{
+    for (int admin = BACKEND_READY; admin <= BACKEND_MAINT; admin++) {
+        if (strcmp(value, backend_admin_name((enum backend_admin)admin)) == 0) {
+            routing_set_admin(m->options.routing, backend, (enum backend_admin)admin);
+        }
+    }
+}
+
+static void apply_forced(const struct migration *m, struct backend *backend, const char *value)
+{
+    for (int forced = BACKEND_AUTO; forced <= BACKEND_FORCED_DOWN; forced++) {
+        if (strcmp(value, backend_forced_name((enum backend_forced)forced)) == 0) {
+            routing_set_forced(m->options.routing, backend, (enum backend_forced)forced);
+        }
+    }
+}
+
+/* Who it was is part of the record. */
+static void recall_word(struct migration *m, const struct backend *backend, const char *kind,
+                        const json_t *record)
+{
+    const struct migration_asker who = {.actor = json_string_value(json_object_get(record, "actor")),
+                                        .reason = json_string_value(json_object_get(record, "reason"))};
+    enum migration_word_kind word;
+
+    if (words_kind(kind, &word)) {
+        words_keep(m, backend, word, (uint64_t)json_integer_value(json_object_get(record, "t")), &who);
+    }
+}
+
 static void apply(void *context, const json_t *record)
 {
     struct migration *m = context;
@@ -135,6 +191,7 @@ static void apply(void *context, const json_t *record)
     if (backend == NULL) {
         return;
     }
+    recall_word(m, backend, kind, record);
     if (strcmp(kind, "weight") == 0) {
         uint32_t configured = configured_weight(m, backend);
         json_int_t weight = json_integer_value(value);
@@ -143,11 +200,9 @@ static void apply(void *context, const json_t *record)
 
         routing_set_weight(m->options.routing, backend, valid ? (uint32_t)weight : configured);
     } else if (strcmp(kind, "admin") == 0 && json_is_string(value)) {
-        for (int admin = BACKEND_READY; admin <= BACKEND_MAINT; admin++) {
-            if (strcmp(json_string_value(value), backend_admin_name((enum backend_admin)admin)) == 0) {
-                routing_set_admin(m->options.routing, backend, (enum backend_admin)admin);
-            }
-        }
+        apply_admin(m, backend, json_string_value(value));
+    } else if (strcmp(kind, "forced") == 0 && json_is_string(value)) {
+        apply_forced(m, backend, json_string_value(value));
     }
 }
 

@@ -321,6 +321,11 @@ static void put_backend(struct page *page, const json_t *backend, const char *be
     if (strcmp(text_of(backend, "admin"), "ready") != 0) {
         add(line, " %s", text_of(backend, "admin"));
     }
+    if (strcmp(text_of(backend, "forced"), "up") == 0 || strcmp(text_of(backend, "forced"), "down") == 0) {
+        add(line, " forced");
+    } else if (json_is_object(json_object_get(backend, "ejected"))) {
+        add(line, " ejected");
+    }
     if (json_is_true(json_object_get(backend, "backup"))) {
         add(line, " backup");
     }

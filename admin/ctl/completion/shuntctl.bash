@@ -22,7 +22,7 @@ _shuntctl() {
         events) words="$(_shuntctl_services) --json" ;;
         top) words="$(_shuntctl_services) --at --last --step --json" ;;
         check) words=" --json" ;;
-        backend) words=" ready drain maint reason" ;;
+        backend) words=" ready drain maint force-up force-down auto reason" ;;
         weight) words=" reason" ;;
         connections) words="$(_shuntctl_services) --older --idle --client --backend --limit backend client group --count-by --json" ;;
         kill) words=" --older --idle --client --rate reason" ;;

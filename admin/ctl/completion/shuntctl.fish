@@ -37,7 +37,7 @@ complete -c shuntctl -n '__fish_seen_subcommand_from top' -a '(__shuntctl_servic
 complete -c shuntctl -n __fish_use_subcommand -a check -d 'checks one backend now and shows what was said'
 complete -c shuntctl -n '__fish_seen_subcommand_from check' -a ' --json'
 complete -c shuntctl -n __fish_use_subcommand -a backend -d 'sets the operator state of one backend'
-complete -c shuntctl -n '__fish_seen_subcommand_from backend' -a ' ready drain maint reason'
+complete -c shuntctl -n '__fish_seen_subcommand_from backend' -a ' ready drain maint force-up force-down auto reason'
 complete -c shuntctl -n __fish_use_subcommand -a weight -d 'sets the weight of one backend'
 complete -c shuntctl -n '__fish_seen_subcommand_from weight' -a ' reason'
 complete -c shuntctl -n __fish_use_subcommand -a connections -d 'lists the open connections, or counts them'

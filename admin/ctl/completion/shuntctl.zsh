@@ -49,7 +49,7 @@ watch) compadd -- $services --json ;;
 events) compadd -- $services --json ;;
 top) compadd -- $services --at --last --step --json ;;
 check) compadd -- --json ;;
-backend) compadd -- ready drain maint reason ;;
+backend) compadd -- ready drain maint force-up force-down auto reason ;;
 weight) compadd -- reason ;;
 connections) compadd -- $services --older --idle --client --backend --limit backend client group --count-by --json ;;
 kill) compadd -- --older --idle --client --rate reason ;;

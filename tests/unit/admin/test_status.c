@@ -116,7 +116,7 @@ static void test_lines(void **state)
     assert_non_null(strstr(reply, "   check ✖ connection refused in 1.5ms, 2"));
     free(reply);
     free(support_run(s, "backend api/old/a drain"));
-    assert_line(s, 3, "│  ├─ a   ⚠ unknown drain   weight 3");
+    assert_line(s, 3, "│  ├─ a   ⚠ unknown drain (operator:test, ");
     free(support_run(s, "share api 25%"));
     assert_line(s, 1, "  paused, share 25%, live ");
 }

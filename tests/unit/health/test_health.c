@@ -107,13 +107,14 @@ static bool all_are_down(void *context)
     return routing_usable(rig->routing, 0) == 0;
 }
 
+/* Events that begin so. */
 static bool is_said(const struct rig *rig, const char *text)
 {
     static struct events_entry entries[1000];
     size_t len = events_latest(rig->events, "web", entries, 1000);
     for (size_t i = 0; i < len; i++) {
         assert_true(strcmp(entries[i].actor, "health") == 0 || strcmp(entries[i].actor, "agent") == 0);
-        if (strcmp(entries[i].text, text) == 0) {
+        if (strncmp(entries[i].text, text, strlen(text)) == 0) {
             return true;
         }
     }
@@ -129,17 +130,17 @@ static void a_backend_comes_and_goes(void **state)
     rig_open(&rig, &address, 1);
     assert_int_equal(last_of(&rig, 0).checks, 0);
     assert_true(support_until(rig.base, first_is_down, &rig));
-    assert_true(is_said(&rig, "old/b0 down: connection refused, first check"));
+    assert_true(is_said(&rig, "old/b0 down: first check, took "));
     assert_true(is_said(&rig, "group old has no usable backend left"));
     assert_false(last_of(&rig, 0).passed);
     assert_string_equal(last_of(&rig, 0).reason, "connection refused");
     assert_int_equal(listen(fd, 128), 0);
     assert_true(support_until(rig.base, first_is_up, &rig));
-    assert_true(is_said(&rig, "old/b0 up: connected, 2 of 2"));
+    assert_true(is_said(&rig, "old/b0 up: 2 of 2 checks passed, the last took "));
     uint64_t checks = last_of(&rig, 0).checks;
     (void)close(fd);
     assert_true(support_until(rig.base, first_is_down, &rig));
-    assert_true(is_said(&rig, "old/b0 down: connection refused, 3 of 3"));
+    assert_true(is_said(&rig, "old/b0 down: 3 of 3 checks failed, the last took "));
     assert_true(last_of(&rig, 0).checks >= checks + 3);
     rig_close(&rig);
 }
