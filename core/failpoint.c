@@ -16,6 +16,7 @@
 
 #define FAILPOINTS_MAX 8
 #define FAILPOINT_KILL (-1)
+#define FAILPOINT_STOP (-2)
 
 struct failpoint_entry {
     char name[32];
@@ -27,8 +28,15 @@ struct failpoint_entry {
 static const struct {
     const char *name;
     int what;
-} outcomes[] = {{"kill", FAILPOINT_KILL}, {"abort", FAILPOINT_KILL}, {"enospc", ENOSPC}, {"eio", EIO},
-                {"enomem", ENOMEM},       {"emfile", EMFILE},        {"eagain", EAGAIN}, {"eintr", EINTR}};
+} outcomes[] = {{"kill", FAILPOINT_KILL},
+                {"abort", FAILPOINT_KILL},
+                {"stop", FAILPOINT_STOP},
+                {"enospc", ENOSPC},
+                {"eio", EIO},
+                {"enomem", ENOMEM},
+                {"emfile", EMFILE},
+                {"eagain", EAGAIN},
+                {"eintr", EINTR}};
 
 static struct failpoint_entry entries[FAILPOINTS_MAX];
 static size_t entries_len;
@@ -135,6 +143,10 @@ int failpoint(const char *name)
         pass = atomic_fetch_add_explicit(&entry->passes, 1, memory_order_relaxed) + 1;
         if (pass < entry->from || pass > entry->to) {
             continue;
+        }
+        if (entry->what == FAILPOINT_STOP) {
+            kill(getpid(), SIGSTOP);
+            return 0;
         }
         if (entry->what == FAILPOINT_KILL) {
             kill(getpid(), SIGKILL);

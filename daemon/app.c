@@ -89,7 +89,9 @@ static int open_journal(struct app *app, struct err_text *err)
         }
         return rc;
     }
-    migration_recall(app->journal, app->events);
+    if (app->successor == NULL) { /* else that program has more to tell */
+        migration_recall(app->journal, app->events);
+    }
     const char *notes = journal_open_notes(app->journal);
     if (notes[0] != '\0') {
         events_add(app->events, clock_wall_us(), EVENTS_WARN, NULL, "journal", "restart", NULL, "%s", notes);

@@ -21,7 +21,7 @@ static void destroy(struct former *former)
     free(former);
 }
 
-int former_add(struct app *app, struct channel *channel, pid_t pid)
+int former_add(struct app *app, struct channel *channel, pid_t pid, bool last)
 {
     struct former *former = calloc(1, sizeof(*former));
     if (former == NULL) {
@@ -31,8 +31,20 @@ int former_add(struct app *app, struct channel *channel, pid_t pid)
     former->app = app;
     former->channel = channel;
     former->pid = pid;
+    former->last = last;
     list_append(&app->formers, &former->node);
     return 0;
+}
+
+struct former *former_last(const struct app *app)
+{
+    list_each (node, &app->formers) {
+        struct former *former = list_entry(node, struct former, node);
+        if (former->last) {
+            return former;
+        }
+    }
+    return NULL;
 }
 
 void formers_sum(struct app *app)
@@ -84,14 +96,17 @@ static void end(struct former *former)
             (void)(report_add(app->ended, former->report) == 0);
         }
     }
+    bool last = former->last;
     destroy(former);
     formers_sum(app);
-    successor_on_left(app); /* in case it died before it could say so */
+    if (last) {
+        successor_on_left(app); /* it may have died before it could say so */
+    }
 }
 
 static void on_message(struct former *former, const struct channel_message *message)
 {
-    if (message->kind == HANDOVER_LEFT) {
+    if (message->kind == HANDOVER_LEFT && former->last) {
         successor_on_left(former->app);
     } else if (message->kind == HANDOVER_STOP) {
         app_stop(former->app, false, "the former program was told to stop");

@@ -42,6 +42,7 @@ struct handover {
     struct channel *channel;     /* owned; NULL: none */
     struct event *starter_event; /* owned; NULL: the starter is gone */
     struct event *channel_event; /* owned */
+    struct event *room_event;    /* owned: the channel takes more */
     struct event *timer;         /* owned: the deadline of the step, then the next report */
     pid_t pid;                   /* of the new program; 0: not started yet */
     bool starting;               /* the starter owes an answer */
@@ -76,8 +77,21 @@ static void drop_channel(struct handover *h)
         event_free(h->channel_event);
         h->channel_event = NULL;
     }
+    if (h->room_event != NULL) {
+        event_free(h->room_event);
+        h->room_event = NULL;
+    }
     channel_destroy(h->channel);
     h->channel = NULL;
+}
+
+/* What did not go at once goes when there is room. */
+static void flush(struct handover *h)
+{
+    if (h->channel != NULL && h->room_event != NULL && !channel_flush(h->channel) &&
+        event_add(h->room_event, NULL) != 0) {
+        log_line(LOG_LEVEL_ERROR, "out of memory: an upgrade has to wait for its time to be over");
+    }
 }
 
 /* ---- the outcome */
@@ -159,10 +173,11 @@ static void fail(struct handover *h, const char *why)
 
 static void send_counts(struct handover *h)
 {
-    if (h->channel != NULL &&
+    if (h->channel != NULL && channel_flush(h->channel) && /* else the last ones are still on their way */
         handover_send_json(h->channel, HANDOVER_COUNTS, report_make(h->app), NULL, 0) != 0) {
         log_line(LOG_LEVEL_WARN, "out of memory: the new program does not know what is open here");
     }
+    flush(h);
 }
 
 /* The last moment to take back is over: the new program is the service now. */
@@ -236,6 +251,7 @@ static void on_held(void *context)
         fail(h, "out of memory");
     }
     (void)failpoint("upgrade-told");
+    flush(h);
     free(sections);
 }
 
@@ -309,6 +325,7 @@ static void on_channel(evutil_socket_t fd, short what, void *context)
     int rc = 0;
     (void)fd;
     (void)what;
+    flush(h);
     while (h->channel != NULL && (rc = channel_receive(h->channel, &message)) > 0) {
         on_message(h, &message);
         channel_message_clear(&message);
@@ -490,13 +507,17 @@ static int start(struct handover *h, struct err_text *err)
     } else {
         rc = offer(h);
         h->channel_event = event_new(h->app->base, pair[0], EV_READ | EV_PERSIST, on_channel, h);
-        rc = h->channel_event == NULL || event_add(h->channel_event, NULL) != 0 ? ERR_NOMEM : rc;
+        h->room_event = event_new(h->app->base, pair[0], EV_WRITE, on_channel, h);
+        rc = h->channel_event == NULL || h->room_event == NULL || event_add(h->channel_event, NULL) != 0
+                 ? ERR_NOMEM
+                 : rc;
     }
     if (rc != 0) {
         (void)err_set(err, rc, "out of memory for an upgrade");
     } else {
         (void)failpoint("upgrade-start");
         rc = starter_start(h->starter, pair[1], err);
+        flush(h);
     }
     (void)close(pair[1]);
     if (rc != 0) {
@@ -563,6 +584,12 @@ void handover_signal(struct handover *h)
         events_add(h->app->events, clock_wall_us(), EVENTS_ERROR, NULL, "upgrade", "signal", NULL,
                    "not upgraded: %s", err.text);
     }
+}
+
+void handover_asked_by(const struct handover *h, const char **actor, const char **reason)
+{
+    *actor = h->actor;
+    *reason = h->reason;
 }
 
 void handover_settled(struct handover *h)

@@ -86,11 +86,14 @@ struct former {
     struct channel *channel; /* owned */
     struct event *event;     /* owned; NULL: not listened to yet */
     pid_t pid;
+    bool last;      /* this program took over from it */
     json_t *report; /* owned; its last one. NULL: none yet */
 };
 
-/* Takes channel over, also on failure. ERR_NOMEM. */
-MUST_CHECK int former_add(struct app *app, struct channel *channel, pid_t pid);
+/* Takes channel over, also on failure. last: this program took over from it. ERR_NOMEM. */
+MUST_CHECK int former_add(struct app *app, struct channel *channel, pid_t pid, bool last);
+/* The one that this program took over from; NULL: it is gone. */
+struct former *former_last(const struct app *app);
 /* Begins to listen to all of them. ERR_NOMEM. */
 MUST_CHECK int formers_listen(struct app *app);
 /* Stops listening, and lets go of what they counted: somebody else takes them over. */
@@ -111,6 +114,7 @@ void successor_on_left(struct app *app);
 
 /* ---- what a former does (handover_leave.c); settled: the upgrade that brought this program is over */
 
+void handover_asked_by(const struct handover *handover, const char **actor, const char **reason);
 void handover_settled(struct handover *handover);
 void handover_do_close(struct app *app, const unsigned char *body);
 void handover_do_stop(struct app *app, const unsigned char *body);

@@ -4,13 +4,16 @@
  */
 #include "daemon/handover_internal.h"
 
+#include "core/clock.h"
 #include "core/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SECTIONS_MAX 64u
+#define EVENTS_KEPT 1000u /* as many as can be shown */
 
 struct head {
     char name[32]; /* with NUL */
@@ -54,11 +57,11 @@ static int read_counters(struct app *app, const unsigned char *body, size_t leng
     if (report == NULL) {
         return ERR_CORRUPT;
     }
-    if (list_empty(&app->formers)) {
+    struct former *former = former_last(app);
+    if (former == NULL) {
         json_decref(report);
         return 0;
     }
-    struct former *former = list_entry(app->formers.prev, struct former, node);
     json_decref(former->report);
     former->report = report;
     return 0;
@@ -144,24 +147,103 @@ static int read_counting(struct app *app, const unsigned char *body, size_t leng
     return rc;
 }
 
-/* { level }: as an operator may have set it. */
+/* { pid: report }, of the programs before this one: the next they send may be a moment away. */
+static unsigned char *write_formers(struct app *app, size_t *length)
+{
+    json_t *all = json_object();
+    char key[24];
+    list_each (node, &app->formers) {
+        const struct former *former = list_entry(node, struct former, node);
+        (void)snprintf(key, sizeof(key), "%d", (int)former->pid);
+        (void)json_object_set(all, key, former->report);
+    }
+    return dump(all, length);
+}
+
+static int read_formers(struct app *app, const unsigned char *body, size_t length)
+{
+    json_t *all = load(body, length);
+    char key[24];
+    list_each (node, &app->formers) {
+        struct former *former = list_entry(node, struct former, node);
+        (void)snprintf(key, sizeof(key), "%d", (int)former->pid);
+        json_t *report = json_object_get(all, key);
+        if (report != NULL) {
+            json_decref(former->report);
+            former->report = json_incref(report);
+        }
+    }
+    int rc = all != NULL ? 0 : ERR_CORRUPT;
+    json_decref(all);
+    return rc;
+}
+
+/* Who asked for it, and what an operator may have set beside the configuration. */
 static unsigned char *write_program(struct app *app, size_t *length)
 {
-    (void)app;
-    return dump(json_pack("{s:s}", "log_level", log_level_name(log_threshold())), length);
+    const char *actor = NULL;
+    const char *reason = NULL;
+    handover_asked_by(app->handover, &actor, &reason);
+    return dump(json_pack("{s:s, s:s, s:s, s:s, s:i}", "log_level", log_level_name(log_threshold()), "actor",
+                          actor, "reason", reason, "version", SHUNT_VERSION, "pid", (int)getpid()),
+                length);
 }
 
 static int read_program(struct app *app, const unsigned char *body, size_t length)
 {
     json_t *program = load(body, length);
     const char *level = json_string_value(json_object_get(program, "log_level"));
-    (void)app;
+    const char *version = json_string_value(json_object_get(program, "version"));
     for (int l = LOG_LEVEL_DEBUG; level != NULL && l <= LOG_LEVEL_ERROR; l++) {
         if (strcmp(level, log_level_name((enum log_level)l)) == 0) {
             log_set_level((enum log_level)l);
         }
     }
+    const char *reason = json_string_value(json_object_get(program, "reason"));
+    events_add(app->events, clock_wall_us(), EVENTS_INFO, NULL, "upgrade",
+               json_string_value(json_object_get(program, "actor")),
+               reason != NULL && reason[0] != '\0' ? reason : NULL,
+               "shuntd %s took over from shuntd %s pid %d", SHUNT_VERSION, version != NULL ? version : "?",
+               (int)json_integer_value(json_object_get(program, "pid")));
     json_decref(program);
+    return 0;
+}
+
+/* Oldest first. */
+static unsigned char *write_events(struct app *app, size_t *length)
+{
+    json_t *all = json_array();
+    struct events_entry *list = calloc(EVENTS_KEPT, sizeof(*list));
+    size_t n = list != NULL ? events_latest(app->events, NULL, list, EVENTS_KEPT) : 0;
+    for (size_t i = 0; i < n; i++) {
+        (void)json_array_append_new(all,
+                                    json_pack("{s:I, s:i, s:s, s:s, s:s, s:s, s:s}", "wall_us",
+                                              (json_int_t)list[i].wall_us, "severity", (int)list[i].severity,
+                                              "service", list[i].service, "kind", list[i].kind, "actor",
+                                              list[i].actor, "text", list[i].text, "reason", list[i].reason));
+    }
+    free(list);
+    return dump(all, length);
+}
+
+static int read_events(struct app *app, const unsigned char *body, size_t length)
+{
+    json_t *all = load(body, length);
+    size_t i;
+    json_t *one;
+    json_array_foreach(all, i, one)
+    {
+        int severity = EVENTS_INFO;
+        json_int_t wall_us = 0;
+        const char *service = "", *kind = "", *actor = "", *text = "", *reason = "";
+        if (json_unpack(one, "{s:I, s:i, s:s, s:s, s:s, s:s, s:s}", "wall_us", &wall_us, "severity",
+                        &severity, "service", &service, "kind", &kind, "actor", &actor, "text", &text,
+                        "reason", &reason) == 0) {
+            events_recall(app->events, (uint64_t)wall_us, (enum events_severity)severity, service, kind,
+                          actor, reason, text);
+        }
+    }
+    json_decref(all);
     return 0;
 }
 
@@ -170,6 +252,8 @@ static const struct section table[] = {
     {.name = "counters", .write = write_counters, .read = read_counters},
     {.name = "states", .optional = true, .write = write_states, .read = read_states},
     {.name = "counting", .optional = true, .write = write_counting, .read = read_counting},
+    {.name = "formers", .write = write_formers, .read = read_formers},
+    {.name = "events", .optional = true, .write = write_events, .read = read_events},
     {.name = "program", .optional = true, .write = write_program, .read = read_program},
 };
 

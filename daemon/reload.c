@@ -6,6 +6,7 @@
 #include "daemon/reload.h"
 
 #include "core/clock.h"
+#include "core/failpoint.h"
 #include "core/log.h"
 #include "daemon/app_internal.h"
 #include "daemon/handover.h"
@@ -565,9 +566,14 @@ static void go_on(struct reload *reload)
     char *text = NULL;
     size_t length = 0;
     reload->report = open_memstream(&text, &length);
+    (void)failpoint("reload-read");
     int rc = reload->report != NULL ? prepare(reload, &err) : err_set(&err, ERR_NOMEM, "out of memory");
+    if (rc == 0 && failpoint("reload-made") != 0) {
+        rc = err_set(&err, ERR_SYSTEM, "nothing was changed: a failpoint when all was made");
+    }
     if (rc == 0) {
         apply(reload);
+        (void)failpoint("reload-done");
         if (ftell(reload->report) == 0) {
             fputs("the file says what is in force already\n", reload->report);
         }

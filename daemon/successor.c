@@ -270,12 +270,12 @@ static int hand_to_app(struct successor *self, struct app *app)
         rc = channel_create(self->before[i].fd, &channel);
         if (rc == 0) {
             self->before[i].fd = -1;
-            rc = former_add(app, channel, self->before[i].pid);
+            rc = former_add(app, channel, self->before[i].pid, false);
         }
     }
     if (rc == 0 && self->channel != NULL) {
         app->settling = true;
-        rc = former_add(app, self->channel, self->pid);
+        rc = former_add(app, self->channel, self->pid, true);
         self->channel = NULL;
     }
     return rc;
@@ -304,6 +304,11 @@ int successor_take(struct successor *self, struct app *app, struct err_text *err
     given_clear(&self->given); /* what the configuration does not name any more */
     if (rc == 0) {
         rc = journal_resume(app->journal, err);
+    }
+    if (rc == 0 && take.length == 0) {
+        migration_recall(app->journal, app->events);
+        events_add(app->events, clock_wall_us(), EVENTS_WARN, NULL, "upgrade", "upgrade", NULL,
+                   "the former program ended before it could hand over: goes on from the journal");
     }
     if (rc == 0 && hand_to_app(self, app) != 0) {
         rc = err_set(err, ERR_NOMEM, "out of memory");
@@ -335,8 +340,8 @@ static void on_accepting(void *context)
 {
     struct app *app = context;
     (void)failpoint("successor-accepting");
-    if (app->settling && !list_empty(&app->formers)) {
-        struct former *former = list_entry(app->formers.prev, struct former, node);
+    struct former *former = former_last(app);
+    if (former != NULL) {
         (void)(channel_send(former->channel, HANDOVER_TAKEN, NULL, 0, NULL, 0) == 0);
     }
     (void)failpoint("successor-taken");

@@ -51,7 +51,7 @@ class Reply:
 class Daemon:
     """One shuntd in a folder of its own. Its listening ports are chosen by the system."""
 
-    def __init__(self, folder, services, files=None, environment=None, namespace=None, **settings):
+    def __init__(self, folder, services, files=None, environment=None, namespace=None, binary=None, **settings):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.socket_path = str(self.folder / "admin.sock")
@@ -66,7 +66,7 @@ class Daemon:
         self.errors_path = self.folder / "stderr"
         self.popen = None
         self.descriptors_at_start = self.pipes_at_start = None
-        self.program = program("shuntd")
+        self.program = binary or program("shuntd")
         self.formers = []  # programs that were upgraded and may still have connections
 
     def write(self):
@@ -176,6 +176,7 @@ class Daemon:
             code = former.wait(scaled(within))
             assert code == 0, f"a former program ended with {code}:\n{self.log()[-8000:]}"
         self.formers = []
+        self.descriptors_at_start = self.descriptors_held() if self.settled() else None
 
     # Its end.
 
@@ -226,7 +227,6 @@ class Daemon:
         try:
             if check and self.formers:
                 self.wait_formers()
-                self.descriptors_at_start = None
             if check:
                 self.check_quiet()
             self.popen.send_signal(signal.SIGTERM)
@@ -237,6 +237,7 @@ class Daemon:
         assert code == 0, f"shuntd ended with {code}:\n{self.log()[-8000:]}"
         assert not os.path.exists(self.socket_path), "the admin socket was left"
         self.check_log()
+        self.popen = None
 
 
 def read_reply(connection):
