@@ -195,7 +195,7 @@ class Daemon:
                    f"descriptors back to {self.descriptors_at_start}: {descriptor_kinds(self.pid)}")
         pooled = descriptor_kinds(self.pid).get("pipe", 0) - self.pipes_at_start
         assert pooled <= POOLED_PIPES * 2 * self.settings["workers"], f"{pooled} ends of pipes are still open"
-        assert not children(self.pid), "a child process was left"
+        wait_until(lambda: not children(self.pid), "no child process is left")
 
     def descriptors_held(self):
         """Open descriptors without the pipes: each worker keeps some for later."""
