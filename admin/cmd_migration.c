@@ -135,7 +135,7 @@ static int resume_anew(struct command_call *call, struct err_text *err)
     migration_read(service->migration, &status);
     if (status.phase != MIGRATION_ROLLED_BACK) {
         return err_set(err, ERR_STATE,
-                       "from-share is for a migration that was rolled back; share %s PCT moves one by hand",
+                       "from-share is for a migration that was rolled back; `share %s PCT` moves one by hand",
                        service->name);
     }
     return cmd_start(call, err);

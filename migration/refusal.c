@@ -38,8 +38,9 @@ static int refuse_when_closed(const struct machine *m, const struct machine_rule
                       n->service, share, first, n->service);
     }
     if (in->event == MACHINE_SHARE && in->share_bp == 0) {
-        return REFUSE("no migration runs for %s: %s takes all traffic, there is no share to lower",
-                      n->service, n->old);
+        return REFUSE("no migration runs for %s: %s takes all traffic, there is no share to lower; `share %s "
+                      "PCT` above 0 begins one",
+                      n->service, n->old, n->service);
     }
     if ((in->event == MACHINE_START || in->event == MACHINE_SHARE) && in->usable == 0) {
         return refuse_target_down(n, err);
