@@ -124,6 +124,7 @@ static void add_backend(struct exposition *all, const struct place *place, const
     add(all, METRIC_ID_BACKEND_FORCED, place, backend_forced(backend) != BACKEND_AUTO);
     add(all, METRIC_ID_BACKEND_READY, place, backend_admin(backend) == BACKEND_READY);
     add(all, METRIC_ID_BACKEND_WEIGHT, place, backend_weight(backend));
+    add_real(all, METRIC_ID_BACKEND_SLOW_START, place, (double)backend_slow_start_percent(backend) / 100.0);
     add(all, METRIC_ID_BACKEND_LIMIT, place, backend_limit_effective(backend));
     add(all, METRIC_ID_CONNECTIONS, place, reading.connections);
     add(all, METRIC_ID_OPEN, place, backend_open(backend));

@@ -57,6 +57,8 @@
     X(BACKEND_FORCED, "shunt_backend_forced", GAUGE, "1 while an operator forces it up or down")             \
     X(BACKEND_READY, "shunt_backend_ready", GAUGE, "1 unless an operator took it out (drain, maint)")        \
     X(BACKEND_WEIGHT, "shunt_backend_weight", GAUGE, "weight in force")                                      \
+    X(BACKEND_SLOW_START, "shunt_backend_slow_start_ratio", GAUGE,                                           \
+      "how much of its weight it has while it starts slowly, 0 to 1; else 1")                                \
     X(BACKEND_LIMIT, "shunt_backend_max_connections", GAUGE,                                                 \
       "connections it may have at a time; 0: no limit")                                                      \
     X(CONNECTIONS, "shunt_connections_total", COUNTER, "connections established with the backend")           \

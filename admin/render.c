@@ -178,6 +178,9 @@ static void write_backend(FILE *out, const struct admin_service *service, const 
     backend_read(backend, &reading);
     write_padded(out, backend_name(backend), width);
     fprintf(out, "   %s %s", backend_sign(backend), backend_state_name(backend_standing(backend)));
+    if (backend_slow_start_percent(backend) < 100) {
+        fprintf(out, " (%" PRIu32 "%% of its weight)", backend_slow_start_percent(backend));
+    }
     render_standing(out, service->migration, backend);
     if (backend_is_leaving(backend)) {
         fputs(" gone from its name, draining", out);

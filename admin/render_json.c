@@ -148,17 +148,18 @@ static json_t *json_of_backend(const struct admin_service *service, const struct
     char address[ADDR_TEXT_MAX];
     backend_read(backend, &reading);
     addr_format(backend_address(backend), address, sizeof(address));
-    json_t *object = json_pack(
-        "{s:o,s:o,s:s,s:s,s:I,s:I,s:b,s:I,s:I,s:I,s:o,s:I,s:I,s:o,s:o}", "name",
-        render_json_text(backend_name(backend)), "address", render_json_text(address), "state",
-        backend_state_name(backend_standing(backend)), "admin", backend_admin_name(backend_admin(backend)),
-        "weight", (json_int_t)backend_weight(backend), "weight_configured",
-        (json_int_t)configured_weight(service, backend), "backup", (int)backend_is_backup(backend),
-        "max_connections", (json_int_t)backend_limit_effective(backend), "open",
-        (json_int_t)backend_open(backend), "connections", (json_int_t)reading.connections, "errors",
-        json_of_errors(reading.errors), "bytes_in", (json_int_t)reading.bytes_in, "bytes_out",
-        (json_int_t)reading.bytes_out, "latency_us", json_of_latency(&reading.response_us), "check",
-        json_of_check(service, backend));
+    json_t *object =
+        json_pack("{s:o,s:o,s:s,s:s,s:I,s:I,s:I,s:b,s:I,s:I,s:I,s:o,s:I,s:I,s:o,s:o}", "name",
+                  render_json_text(backend_name(backend)), "address", render_json_text(address), "state",
+                  backend_state_name(backend_standing(backend)), "admin",
+                  backend_admin_name(backend_admin(backend)), "weight", (json_int_t)backend_weight(backend),
+                  "weight_configured", (json_int_t)configured_weight(service, backend), "slow_start_percent",
+                  (json_int_t)backend_slow_start_percent(backend), "backup", (int)backend_is_backup(backend),
+                  "max_connections", (json_int_t)backend_limit_effective(backend), "open",
+                  (json_int_t)backend_open(backend), "connections", (json_int_t)reading.connections, "errors",
+                  json_of_errors(reading.errors), "bytes_in", (json_int_t)reading.bytes_in, "bytes_out",
+                  (json_int_t)reading.bytes_out, "latency_us", json_of_latency(&reading.response_us), "check",
+                  json_of_check(service, backend));
     return extended(object, render_json_standing(service->migration, backend));
 }
 

@@ -78,6 +78,8 @@ struct backend *backend_create(const struct routing_backend_spec *spec, uint32_t
     backend->group = group;
     backend->weight = spec->weight;
     backend->limit = spec->limit;
+    backend->slow_start_us = spec->slow_start_us;
+    backend->ramp.part = BACKEND_PART_FULL;
     backend->backup = spec->backup;
     backend->state = BACKEND_UNKNOWN;
     backend->admin = BACKEND_READY;
@@ -126,7 +128,7 @@ uint32_t backend_group(const struct backend *backend)
 
 enum backend_state backend_state(const struct backend *backend)
 {
-    return backend->state;
+    return backend->state == BACKEND_UP && backend->ramp.rising ? BACKEND_STARTING : backend->state;
 }
 
 enum backend_admin backend_admin(const struct backend *backend)

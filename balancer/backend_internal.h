@@ -47,6 +47,15 @@ struct backend_failing {
     _Atomic uint32_t limits[STATS_ERROR_COUNT];
 } __attribute__((aligned(64)));
 
+#define BACKEND_PART_FULL 1024u
+
+/* Slow start. */
+struct backend_ramp {
+    bool rising;
+    uint32_t part;     /* of the weight, of BACKEND_PART_FULL */
+    uint64_t since_us; /* 0: it is only about to begin */
+};
+
 struct backend {
     /* Control thread. */
     char name[ROUTING_NAME_MAX];
@@ -54,6 +63,9 @@ struct backend {
     uint32_t group;
     uint32_t weight;
     uint32_t limit, agent_limit; /* connections; 0: no limit */
+    uint64_t slow_start_us;
+    struct backend_ramp ramp;
+    bool assumed; /* its state is not known but assumed */
     bool backup;
     bool leaving;
     enum backend_state state;
@@ -93,6 +105,8 @@ void backend_put(struct backend *backend);
 /* The weight that counts: the configured or the operator's, in the part that the agent says. A weight above 0
  * becomes 0 only by 0 percent. */
 uint32_t backend_weight_effective(const struct backend *backend);
+/* Not where it serves, and not warm when it comes back: down, out for maintenance or ejected (standing.c). */
+bool backend_is_cold(const struct backend *backend);
 /* All but its health lets new connections in: operator, agent, weight. */
 bool backend_eligible(const struct backend *backend);
 /* And so does its health: state and ejection, or what is forced in their place. */

@@ -52,7 +52,7 @@ void latency_fly(struct latency_lane *lane, int32_t change)
     atomic_store_explicit(&lane->flying, flying + (uint32_t)change, RELAXED);
 }
 
-float latency_cost(const struct board *board, uint32_t slot, uint64_t now_us)
+float latency_cost(const struct board *board, uint32_t slot, float part, uint64_t now_us)
 {
     float estimate = 0.0f;
     uint32_t flying = 0;
@@ -73,5 +73,5 @@ float latency_cost(const struct board *board, uint32_t slot, uint64_t now_us)
     if (estimate <= 0.0f && tried_us > 0) {
         estimate = LATENCY_PENALTY_US * latency_decay(elapsed_since(tried_us, now_us));
     }
-    return estimate * (float)(flying + 1);
+    return estimate * ((float)flying / part + 1.0f);
 }

@@ -26,8 +26,9 @@ void latency_fly(struct latency_lane *lane, int32_t change);
 
 /*
  * What one more connection at this backend is expected to cost: the highest of the workers' estimates, as
- * they are now, times (turns and connects under way + 1). 0: never tried. Any thread.
+ * they are now, times (turns and connects under way + 1). 0: never tried. part, above 0 and up to 1: of a
+ * backend that starts slowly, which is to have so much less under way than the others. Any thread.
  */
-float latency_cost(const struct board *board, uint32_t slot, uint64_t now_us);
+float latency_cost(const struct board *board, uint32_t slot, float part, uint64_t now_us);
 
 #endif

@@ -12,6 +12,7 @@
 /* What the new specification says of a backend that stays. */
 struct backend_terms {
     uint32_t limit;
+    uint64_t slow_start_us;
 };
 
 struct group_change {
@@ -78,7 +79,8 @@ static int prepare_old(struct routing *routing, struct group_change *change,
     for (size_t i = 0; i < spec->backends_len; i++) {
         struct backend *same = find_same(group, &spec->backends[i]);
         if (same != NULL) {
-            change->terms[change->backends_len] = (struct backend_terms){.limit = spec->backends[i].limit};
+            change->terms[change->backends_len] = (struct backend_terms){
+                .limit = spec->backends[i].limit, .slow_start_us = spec->backends[i].slow_start_us};
             change->backends[change->backends_len++] = same;
         }
     }
@@ -170,6 +172,7 @@ static void let_go(struct routing *routing, struct backend *backend)
 static void apply_old(struct routing *routing, struct group_change *change, struct routing_leaving *leaving)
 {
     struct model_group *group = &routing->groups[change->group];
+    bool others = group->backends_len > 0;
     for (uint32_t i = 0; i < group->backends_len; i++) {
         if (!is_kept(change, group->backends[i])) {
             leaving->list[leaving->len++] = group->backends[i];
@@ -183,6 +186,10 @@ static void apply_old(struct routing *routing, struct group_change *change, stru
     group->panic = change->panic;
     for (uint32_t i = 0; i < change->fresh_from; i++) {
         group->backends[i]->limit = change->terms[i].limit;
+        group->backends[i]->slow_start_us = change->terms[i].slow_start_us;
+    }
+    for (uint32_t i = change->fresh_from; others && i < group->backends_len; i++) {
+        slow_start_begin(routing, group->backends[i]);
     }
     free(change->terms);
     change->terms = NULL;

@@ -153,6 +153,8 @@ int routing_create(const struct routing_spec *spec, struct routing **out, struct
     routing->retire_context = spec->retire_context;
     routing->alarm = spec->alarm;
     routing->alarm_context = spec->alarm_context;
+    routing->starting = spec->starting;
+    routing->starting_context = spec->starting_context;
     routing->target = ROUTING_NONE;
     routing->changed = true;
     make_keys(routing, spec->salt != NULL ? spec->salt : spec->service);
@@ -310,7 +312,7 @@ void routing_touch_group(struct routing *routing, uint32_t group)
 
 /* What a view is built from, of one backend. */
 struct part {
-    bool usable, eligible;
+    bool usable, eligible, cold, assumed;
     uint32_t weight;
 };
 
@@ -318,12 +320,20 @@ static struct part part_of(const struct backend *backend)
 {
     return (struct part){.usable = backend_usable(backend),
                          .eligible = backend_eligible(backend),
+                         .cold = backend_is_cold(backend),
+                         .assumed = backend->assumed,
                          .weight = backend_weight_effective(backend)};
 }
 
-static void touch_if_changed(struct routing *routing, const struct backend *backend, struct part was)
+static void touch_if_changed(struct routing *routing, struct backend *backend, struct part was)
 {
     struct part is = part_of(backend);
+    /* Down is only assumed of one that is still to be checked: then it neither went nor comes back. */
+    if (is.cold && !was.cold && !is.assumed) {
+        slow_start_end(routing, backend);
+    } else if (was.cold && !is.cold && !was.assumed) {
+        slow_start_begin(routing, backend);
+    }
     if (was.usable != is.usable || was.eligible != is.eligible || was.weight != is.weight) {
         routing_touch_group(routing, backend->group);
     }
@@ -333,6 +343,15 @@ void routing_set_state(struct routing *routing, struct backend *backend, enum ba
 {
     struct part was = part_of(backend);
     backend->state = state;
+    backend->assumed = false;
+    touch_if_changed(routing, backend, was);
+}
+
+void routing_assume_state(struct routing *routing, struct backend *backend, enum backend_state state)
+{
+    struct part was = part_of(backend);
+    backend->state = state;
+    backend->assumed = true;
     touch_if_changed(routing, backend, was);
 }
 

@@ -69,7 +69,8 @@ struct routing_backend_spec {
     const char *name;
     struct addr address;
     uint32_t weight;
-    uint32_t limit; /* connections at a time; 0: no limit */
+    uint32_t limit;         /* connections at a time; 0: no limit */
+    uint64_t slow_start_us; /* how long its weight rises when it comes back; 0: it has it at once */
     bool backup;
 };
 
@@ -112,6 +113,10 @@ struct routing_spec {
      * says. Must be quick and never block. NULL: nobody wants to know. */
     void (*alarm)(void *context);
     void *alarm_context;
+    /* A backend comes back slowly: routing_slow_start is to be called from now on. On the control thread,
+     * within a change of the routing; it changes nothing there. NULL: nobody does. */
+    void (*starting)(void *context);
+    void *starting_context;
 };
 
 /* ---- control thread
@@ -158,6 +163,9 @@ void routing_set_active(struct routing *routing, uint32_t group);
 void routing_set_target(struct routing *routing, uint32_t group_or_none);
 void routing_set_share(struct routing *routing, uint32_t share_bp); /* 0 to 10000 */
 void routing_set_state(struct routing *routing, struct backend *backend, enum backend_state state);
+/* The same for what is only assumed, before anything is known: a backend that is then found to be up did not
+ * come back, and has no slow start. */
+void routing_assume_state(struct routing *routing, struct backend *backend, enum backend_state state);
 void routing_set_admin(struct routing *routing, struct backend *backend, enum backend_admin admin);
 void routing_set_weight(struct routing *routing, struct backend *backend, uint32_t weight);
 
@@ -184,6 +192,10 @@ void routing_set_ejection(struct routing *routing, struct backend *backend,
 /* One listener, told after each publish that put something in force; it may change the routing, and publish
  * in a later turn of the loop. fn NULL: none. */
 void routing_set_listener(struct routing *routing, void (*fn)(void *context), void *context);
+
+/* Lets the weights of backends that came back rise to what they have at now_us (monotonic). To be called some
+ * ten times a second while it returns true, and published; a backend's time begins with the first call. */
+bool routing_slow_start(struct routing *routing, uint64_t now_us);
 
 /* How many connections may wait for a backend with room, and how long. At once. */
 void routing_set_queue(struct routing *routing, uint32_t group, uint32_t size, uint64_t timeout_us);
@@ -215,7 +227,7 @@ MUST_CHECK int routing_publish(struct routing *routing, struct err_text *err);
  * ERR_EXISTS. apply changes the model and publishes; it fails only without memory (ERR_NOMEM: the next
  * routing_publish makes up for it) and ends the change in either case. Backends that left are freed with
  * their last connection. New ones are UNKNOWN and READY. Weights of those that stay do not change, limits
- * do.
+ * and slow starts do. New ones in a group that had others start slowly.
  */
 struct routing_change;
 MUST_CHECK int routing_change_prepare(struct routing *routing, const struct routing_group_spec *groups,
@@ -253,6 +265,8 @@ uint32_t backend_limit(const struct backend *backend);
 uint32_t backend_agent_limit(const struct backend *backend);
 uint32_t backend_limit_effective(const struct backend *backend);
 bool backend_is_backup(const struct backend *backend);
+/* How much of its weight it has while it starts slowly; 100 otherwise. */
+uint32_t backend_slow_start_percent(const struct backend *backend);
 bool backend_is_leaving(const struct backend *backend);
 enum backend_forced backend_forced(const struct backend *backend);
 /* Never NULL; all zero for a backend that was never ejected. */

@@ -29,13 +29,19 @@ enum backend_state backend_standing(const struct backend *backend)
 {
     switch (backend->forced) {
     case BACKEND_FORCED_UP:
-        return BACKEND_UP;
+        return backend->ramp.rising ? BACKEND_STARTING : BACKEND_UP;
     case BACKEND_FORCED_DOWN:
         return BACKEND_DOWN;
     case BACKEND_AUTO:
         break;
     }
-    return backend->ejection.out ? BACKEND_DOWN : backend->state;
+    return backend->ejection.out ? BACKEND_DOWN : backend_state(backend);
+}
+
+bool backend_is_cold(const struct backend *backend)
+{
+    return backend->admin == BACKEND_MAINT || backend_standing(backend) == BACKEND_DOWN ||
+           (backend->forced != BACKEND_FORCED_UP && backend->agent_admin == BACKEND_MAINT);
 }
 
 enum backend_forced backend_forced(const struct backend *backend)

@@ -31,8 +31,9 @@ struct ring_plan {
  * How many points a weight gives. The scale is held by the weights of the whole group, usable or not, rounded
  * up to a power of two: neither a backend going down nor most changes of a weight move the points of others.
  */
-static uint32_t points_of(const struct strategy_pool *pool, uint32_t weight)
+static uint32_t points_of(const struct strategy_pool *pool, uint32_t member)
 {
+    uint32_t weight = pool->members[member].weight;
     uint64_t wanted = (uint64_t)pool->group_len * POINTS_PER_BACKEND;
     wanted = wanted < POINTS_MAX ? wanted : POINTS_MAX;
     uint64_t reference = 1;
@@ -40,6 +41,8 @@ static uint32_t points_of(const struct strategy_pool *pool, uint32_t weight)
         reference *= 2;
     }
     uint64_t points = (weight * wanted + reference / 2) / reference;
+    /* A slow start has the first of them: its clients come one after the other and stay. */
+    points = points * strategy_part(pool, member) / BACKEND_PART_FULL;
     return points > 0 ? (uint32_t)points : 1;
 }
 
@@ -72,7 +75,7 @@ static void fill_ring(const struct strategy_pool *pool, struct ring_plan *plan, 
         for (uint32_t m = 0; m < pool->len; m++) {
             const char *name = backend_name(pool->members[m].backend);
             uint64_t seed = siphash(&pool->key, name, strlen(name));
-            uint32_t points = points_of(pool, pool->members[m].weight);
+            uint32_t points = points_of(pool, m);
             for (uint32_t i = 0; i < points; i++) {
                 uint32_t at = (uint32_t)(mix(seed + i * UINT64_C(0x9e3779b97f4a7c15)) >> 32);
                 uint32_t *arc = &plan->arc[at >> plan->shift];
@@ -99,7 +102,7 @@ static int build_ring(struct strategy_pool *pool)
 {
     uint64_t len = 0;
     for (uint32_t m = 0; m < pool->len; m++) {
-        len += points_of(pool, pool->members[m].weight);
+        len += points_of(pool, m);
     }
     unsigned bits = 1;
     while (bits < 31 && (UINT64_C(1) << bits) < len) {

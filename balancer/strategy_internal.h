@@ -30,6 +30,9 @@ struct strategy_pool {
     struct strategy_cursor *cursor;
     struct strategy_member *members;
     uint32_t *limits; /* owned; connections by member, 0: no limit. NULL: none of them has one */
+    uint16_t *parts;  /* owned; by member, of BACKEND_PART_FULL: how much of its weight a slow start lets it
+                         have. NULL: all of them the whole */
+    bool even;        /* weights do not count but for their parts */
     uint32_t len;
     void *plan; /* owned; whatever the strategy prepared, one block for free() */
     /* For strategies that hash the client. */
@@ -85,6 +88,28 @@ static inline bool strategy_barred(const struct strategy_pool *pool, uint32_t me
                                    const struct routing_attempts *attempts)
 {
     return strategy_tried(attempts, pool->members[member].backend) || strategy_full(pool, member);
+}
+
+/* Of BACKEND_PART_FULL. */
+static inline uint32_t strategy_part(const struct strategy_pool *pool, uint32_t member)
+{
+    return pool->parts == NULL ? BACKEND_PART_FULL : pool->parts[member];
+}
+
+/* A weight that holds its part: below 2^26. */
+static inline uint32_t strategy_weight(const struct strategy_pool *pool, uint32_t member)
+{
+    uint32_t weight = pool->even ? 1 : pool->members[member].weight;
+    return pool->parts == NULL ? weight : weight * pool->parts[member];
+}
+
+/* A member that starts slowly takes part in so many of the picks as it has of its weight: for strategies that
+ * would otherwise run to whoever is idle. */
+static inline bool strategy_held_back(const struct strategy_pool *pool, uint32_t member,
+                                      struct random_state *random)
+{
+    return pool->parts != NULL && pool->parts[member] < BACKEND_PART_FULL &&
+           random_below(random, BACKEND_PART_FULL) >= pool->parts[member];
 }
 
 #endif

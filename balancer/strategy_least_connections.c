@@ -60,11 +60,39 @@ static bool find_fewest(const struct strategy_pool *pool, const struct routing_a
     return false;
 }
 
+/* While some start slowly. Their part counts twice: they take part in so many picks only, or they would get
+ * all that comes while little is open; and they are to have open only so much of what the others have, or
+ * they would be filled up at once while much is. (open + part) / (weight * part) is, idle, the same as of the
+ * others. */
+static uint32_t pick_fewest_of_parts(const struct strategy_pool *pool, const struct routing_pick_input *input,
+                                     const struct routing_attempts *attempts, uint32_t start)
+{
+    uint32_t best = start;
+    double best_cost = -1.0;
+    uint32_t i = start;
+    for (uint32_t seen = 0; seen < pool->len; seen++) {
+        if (!strategy_barred(pool, i, attempts) && !strategy_held_back(pool, i, input->random)) {
+            double part = (double)strategy_part(pool, i) / BACKEND_PART_FULL;
+            const struct board_claim *claim = &pool->board->claims[pool->members[i].slot];
+            double open = (double)atomic_load_explicit(&claim->count, memory_order_relaxed) - 1.0;
+            double cost = (open + part) / (part * pool->members[i].weight);
+            if (best_cost < 0.0 || cost < best_cost) {
+                best = i;
+                best_cost = cost;
+            }
+        }
+        i = i + 1 == pool->len ? 0 : i + 1;
+    }
+    return best;
+}
+
 static uint32_t pick_fewest(const struct strategy_pool *pool, const struct routing_pick_input *input,
                             const struct routing_attempts *attempts)
 {
-    (void)input;
     uint32_t start = (uint32_t)(strategy_draw(pool) % pool->len);
+    if (pool->parts != NULL) {
+        return pick_fewest_of_parts(pool, input, attempts, start);
+    }
     /* Begins with one so loaded that any other is better. */
     struct fewest best = {.index = start, .claims = UINT32_MAX, .weight = 1};
     if (!find_fewest(pool, attempts, start, pool->len, &best)) {

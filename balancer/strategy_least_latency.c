@@ -23,14 +23,14 @@ static void fill_columns(const struct strategy_pool *pool, struct alias_column *
 {
     uint64_t total = 0;
     for (uint32_t i = 0; i < pool->len; i++) {
-        total += pool->members[i].weight;
+        total += strategy_weight(pool, i);
     }
     /* A column has room for `total`; member i brings weight * len. Light ones from the front of work, heavy
      * ones from its back. */
     uint32_t light = 0;
     uint32_t heavy = pool->len;
     for (uint32_t i = 0; i < pool->len; i++) {
-        mass[i] = (uint64_t)pool->members[i].weight * pool->len;
+        mass[i] = (uint64_t)strategy_weight(pool, i) * pool->len;
         columns[i] = (struct alias_column){.threshold = UINT32_MAX, .alias = i};
         if (mass[i] < total) {
             work[light++] = i;
@@ -80,7 +80,8 @@ static uint32_t draw_by_weight(const struct strategy_pool *pool, struct random_s
 static float member_cost(const struct strategy_pool *pool, uint32_t i, uint64_t now_us)
 {
     const struct strategy_member *member = &pool->members[i];
-    return latency_cost(pool->board, member->slot, now_us) / (float)member->weight;
+    float part = (float)strategy_part(pool, i) / (float)BACKEND_PART_FULL;
+    return latency_cost(pool->board, member->slot, part, now_us) / (float)member->weight;
 }
 
 static uint32_t pick_of_all(const struct strategy_pool *pool, const struct routing_pick_input *input,
@@ -91,7 +92,7 @@ static uint32_t pick_of_all(const struct strategy_pool *pool, const struct routi
     uint32_t best = i;
     float best_cost = -1.0f;
     for (uint32_t seen = 0; seen < pool->len; seen++) {
-        if (!strategy_barred(pool, i, attempts)) {
+        if (!strategy_barred(pool, i, attempts) && !strategy_held_back(pool, i, input->random)) {
             float cost = member_cost(pool, i, input->now_us);
             if (best_cost < 0.0f || cost < best_cost) {
                 best = i;
@@ -111,6 +112,9 @@ static uint32_t pick_of_two(const struct strategy_pool *pool, const struct routi
     if (a == b) {
         b = a + 1 + random_below(input->random, pool->len - 1);
         b = b >= pool->len ? b - pool->len : b;
+        if (strategy_held_back(pool, b, input->random) && !strategy_barred(pool, a, attempts)) {
+            return a;
+        }
     }
     if (strategy_barred(pool, a, attempts)) {
         return b;

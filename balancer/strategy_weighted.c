@@ -57,13 +57,35 @@ static void choose_step(struct weighted_plan *plan)
     }
 }
 
+/* The weights, with what a slow start leaves of them, such that their sum is below 2^32. */
+static uint64_t weight_at(const struct strategy_pool *pool, uint32_t member, unsigned shift)
+{
+    uint64_t weight = (uint64_t)strategy_weight(pool, member) >> shift;
+    return weight > 0 ? weight : 1;
+}
+
+static unsigned find_shift(const struct strategy_pool *pool)
+{
+    uint64_t total = 0;
+    unsigned shift = 0;
+    for (uint32_t i = 0; i < pool->len; i++) {
+        total += strategy_weight(pool, i);
+    }
+    while ((total >> shift) >= UINT64_C(1) << 31) {
+        shift++;
+    }
+    return shift;
+}
+
 static int build_cycle(struct strategy_pool *pool)
 {
     uint64_t common = 0;
     uint64_t total = 0;
+    unsigned shift = pool->parts != NULL ? find_shift(pool) : 0;
     for (uint32_t i = 0; i < pool->len; i++) {
-        common = greatest_common_divisor(common, pool->members[i].weight);
-        total += pool->members[i].weight;
+        uint64_t weight = weight_at(pool, i, shift);
+        common = greatest_common_divisor(common, weight);
+        total += weight;
     }
     common = common > 0 ? common : 1;
     total /= common;
@@ -81,7 +103,7 @@ static int build_cycle(struct strategy_pool *pool)
     plan->step = 0;
     uint64_t end = 0;
     for (uint32_t i = 0; i < pool->len; i++) {
-        end += pool->members[i].weight / common;
+        end += weight_at(pool, i, shift) / common;
         plan->end[i] = end;
     }
     plan->schedule = (uint16_t *)(void *)(plan->end + pool->len);

@@ -32,6 +32,7 @@ void view_group_put(struct view_group *group)
     for (unsigned kind = 0; kind < VIEW_KINDS; kind++) {
         free(group->pools[kind].members);
         free(group->pools[kind].limits);
+        free(group->pools[kind].parts);
         free(group->pools[kind].plan);
     }
     free(group);
@@ -81,6 +82,32 @@ static bool takes_part(const struct backend *backend, enum view_kind kind, bool 
            (all ? backend_eligible(backend) : backend_usable(backend));
 }
 
+/* How much of its weight each has while some start slowly. Where all have come equally far there is nothing
+ * to hold back: they share what there is. */
+static int build_parts(struct strategy_pool *pool)
+{
+    uint32_t first = pool->members[0].backend->ramp.part;
+    bool differ = false;
+    for (uint32_t i = 1; i < pool->len; i++) {
+        differ |= pool->members[i].backend->ramp.part != first;
+    }
+    if (!differ) {
+        return 0;
+    }
+    pool->parts = calloc(pool->len, sizeof(*pool->parts));
+    if (pool->parts == NULL) {
+        return ERR_NOMEM;
+    }
+    for (uint32_t i = 0; i < pool->len; i++) {
+        pool->parts[i] = (uint16_t)pool->members[i].backend->ramp.part;
+    }
+    if (pool->strategy == &strategy_round_robin) {
+        pool->strategy = &strategy_weighted; /* in turn, but for those */
+        pool->even = true;
+    }
+    return 0;
+}
+
 static int build_pool(const struct routing *routing, const struct model_group *group, enum view_kind kind,
                       bool all, struct strategy_pool *pool)
 {
@@ -117,6 +144,7 @@ static int build_pool(const struct routing *routing, const struct model_group *g
         }
     }
     int rc = build_limits(pool);
+    rc = rc == 0 ? build_parts(pool) : rc;
     return rc == 0 && pool->strategy->build != NULL ? pool->strategy->build(pool) : rc;
 }
 

@@ -71,6 +71,8 @@ struct routing {
     void *alarm_context;
     void (*listener)(void *context); /* NULL: none */
     void *listener_context;
+    void (*starting)(void *context);
+    void *starting_context;
     uint32_t active, target, share_bp;
     bool changed; /* the model differs from the view in force */
     struct view_split *split;
@@ -103,6 +105,10 @@ void model_group_connect(struct model_group *group, const struct routing *routin
 MUST_CHECK int routing_check_group(const struct routing_group_spec *group, struct err_text *err);
 /* The group must be built anew. */
 void routing_touch_group(struct routing *routing, uint32_t group);
+
+/* slow_start.c: a backend is back, cold; or it is gone, or has its whole weight at once. */
+void slow_start_begin(struct routing *routing, struct backend *backend);
+void slow_start_end(struct routing *routing, struct backend *backend);
 
 /* Any worker: the group that may help out, or ROUTING_NONE. */
 uint32_t view_other_group(const struct routing_view *view, uint32_t group);

@@ -91,11 +91,14 @@ struct config_admin_client {
     unsigned line;
 };
 
+#define CONFIG_OF_GROUP UINT64_MAX
+
 struct config_backend {
     char *name;    /* default: the address text */
     char *address; /* as written: IPv4, [IPv6], host:port, unix:path (relative paths already made absolute) */
     uint32_t weight;
     uint32_t max_connections; /* 0: as its group has it */
+    uint64_t slow_start_us;   /* CONFIG_OF_GROUP: as its group has it */
     bool backup;
     unsigned line; /* where it stands in the file */
 };
@@ -181,6 +184,7 @@ struct config_group {
     size_t send_proxy_tlvs_len;
     char *source;             /* "client" or an IP address; NULL: the system chooses */
     uint32_t max_connections; /* of each of its backends; 0: no limit */
+    uint64_t slow_start_us;   /* of each that comes back; 0: none */
     struct {
         uint32_t size; /* connections that wait at a time */
         uint64_t timeout_us;

@@ -62,6 +62,7 @@ static const char *const hook_words[] = {"start",   "before-step",   "pause",   
                                          "drained", "before-commit", "completed", NULL};
 static const char *const webhook_words[] = {"cloudevents", "text", NULL};
 static const char *const webhook_event_words[] = {"start", "pause", "rollback", "drained", "completed", NULL};
+static const char *const of_group_words[] = {"group", NULL};
 static const char *const off_words[] = {"off", NULL};
 static const char *const family_words[] = {"any", "ipv4", "ipv6", NULL};
 static const char *const hold_words[] = {"manual", NULL};
@@ -421,6 +422,13 @@ static const struct setting list[] = {
      RANGE(0, UINT32_MAX),
      .fallback = "0",
      .text = "Connections it may have at a time. 0: as its group says."},
+    {.path = "services.groups.backends.slow_start",
+     .type = SETTINGS_DURATION,
+     AT(struct config_backend, slow_start_us),
+     RANGE(0, DAY),
+     .words = of_group_words,
+     .fallback = "group",
+     .text = "How long its weight rises when it comes back. `group`: as its group says; 0: it has it at once."},
     {.path = "services.groups.backends.backup",
      .type = SETTINGS_BOOL,
      AT(struct config_backend, backup),

@@ -314,6 +314,9 @@ void app_destroy(struct app *app)
     if (app->stop_timer != NULL) {
         event_free(app->stop_timer);
     }
+    if (app->slow_start_timer != NULL) {
+        event_free(app->slow_start_timer);
+    }
     if (app->leaving_timer != NULL) {
         event_free(app->leaving_timer);
     }

@@ -59,7 +59,8 @@ struct app {
     struct app_service
         *services; /* in a fixed place: others point there. Those without a config are free places */
     size_t services_len, services_room;
-    struct event *leaving_timer; /* looks whether services that leave are done; NULL: none ever left */
+    struct event *slow_start_timer; /* while backends start slowly; NULL: none ever did */
+    struct event *leaving_timer;    /* looks whether services that leave are done; NULL: none ever left */
     struct admin_service *admin_services; /* owned; what the admin room borrows */
     size_t admin_services_len;
     struct admin *admin;
@@ -114,6 +115,11 @@ void app_tell_addresses(const struct app_service *service);
 /* The end, in two halves: what acts on others, and after the workers the rest. */
 void app_silence_services(struct app *app);
 void app_destroy_services(struct app *app);
+
+/* ---- slow_start.c */
+
+/* For routing_spec.starting; context: struct app. */
+void app_slow_start(void *context);
 
 /* The program in one line. context: struct app. */
 void app_describe(void *context, char *out, size_t size);

@@ -67,6 +67,8 @@ static int create_routing(struct app *app, struct app_service *service, struct e
                                       .groups_len = config->groups_len,
                                       .retire = retire,
                                       .retire_context = app->pool,
+                                      .starting = app_slow_start,
+                                      .starting_context = app,
                                       .alarm = alarm_raised,
                                       .alarm_context = app->bell};
     int rc = routing_create(&spec, &service->routing, err);

@@ -254,10 +254,11 @@ static int add_check(struct health *health, uint32_t group, struct backend *back
     }
     health->checks[health->checks_len++] = check;
     if (!known || backend_state(backend) == BACKEND_UNKNOWN) {
-        routing_set_state(health->routing, backend,
-                          initial_state(health, health->config, means->config, group));
+        routing_assume_state(health->routing, backend,
+                             initial_state(health, health->config, means->config, group));
     } else { /* it was checked before */
-        check->verdict.state = backend_state(backend);
+        enum backend_state state = backend_state(backend);
+        check->verdict.state = state == BACKEND_STARTING ? BACKEND_UP : state;
     }
     return 0;
 }

@@ -55,12 +55,14 @@ static struct routing_backend_spec spec_of(const struct config_group *group,
                                            const struct config_backend *config, char *name,
                                            const struct addr *address)
 {
-    return (struct routing_backend_spec){.name = name,
-                                         .address = *address,
-                                         .weight = config->weight,
-                                         .limit = config->max_connections > 0 ? config->max_connections
-                                                                              : group->max_connections,
-                                         .backup = config->backup};
+    return (struct routing_backend_spec){
+        .name = name,
+        .address = *address,
+        .weight = config->weight,
+        .limit = config->max_connections > 0 ? config->max_connections : group->max_connections,
+        .slow_start_us =
+            config->slow_start_us != CONFIG_OF_GROUP ? config->slow_start_us : group->slow_start_us,
+        .backup = config->backup};
 }
 
 static int add_spec(struct routing_backend_spec *list, size_t *len, const struct config_group *group,

@@ -20,6 +20,7 @@ struct routing *support_routing(const struct support_options *options)
             (void)snprintf(name, sizeof(name), "b%zu", i);
             backends[g][i].name = strdup(name);
             backends[g][i].weight = options->weights != NULL ? options->weights[i] : 1;
+            backends[g][i].slow_start_us = options->slow_start_us;
             backends[g][i].backup = i + options->backups >= len;
         }
         groups[g] = (struct routing_group_spec){
@@ -36,7 +37,9 @@ struct routing *support_routing(const struct support_options *options)
                                 .groups = groups,
                                 .groups_len = groups_len,
                                 .retire = options->retire,
-                                .retire_context = options->retire_context};
+                                .retire_context = options->retire_context,
+                                .starting = options->starting,
+                                .starting_context = options->starting_context};
     struct routing *routing = NULL;
     struct err_text err;
     assert_int_equal(routing_create(&spec, &routing, &err), 0);

@@ -27,6 +27,9 @@ struct support_options {
     const char *salt;
     void (*retire)(void *context, void *ptr, void (*destroy)(void *ptr));
     void *retire_context;
+    uint64_t slow_start_us; /* of each backend */
+    void (*starting)(void *context);
+    void *starting_context;
 };
 
 struct routing *support_routing(const struct support_options *options);
