@@ -8,6 +8,7 @@
 #include "proxy/passthrough.h"
 
 #include "core/client_hello.h"
+#include "core/clock.h"
 #include "core/log.h"
 #include "core/server_names.h"
 #include "proxy/proxy_internal.h"
@@ -114,16 +115,21 @@ static void refuse(struct conn *conn, enum stats_close reason, const char *why, 
     close_now(conn, reason, now_us);
 }
 
-/* What another service has on this worker, while it takes new connections; NULL: there is none. */
+/* What another service has on this worker; NULL: there is none. One that was taken away may still be here
+ * beside one that has its name now. */
 static struct service_worker *find_home(const struct conn *conn, const char *service)
 {
+    struct service_worker *stopped = NULL;
     list_each (node, &conn->home->shared->homes) {
         struct service_worker *home = list_entry(node, struct service_worker, node);
-        if (home->serves && strcmp(home->service->name, service) == 0) {
-            return home;
+        if (strcmp(home->service->name, service) == 0) {
+            if (!home->stopped) {
+                return home;
+            }
+            stopped = home;
         }
     }
-    return NULL;
+    return stopped;
 }
 
 /* The connection leaves its service and is the other's from then on, as if accepted there. False without
@@ -152,9 +158,20 @@ static bool move(struct conn *conn, struct service_worker *to)
     return true;
 }
 
+static void on_delayed(struct worker_task *task, struct worker *worker);
+
+/* False: it does not go on now, or not at all. */
 static bool hand_over(struct conn *conn, const char *service, uint64_t now_us)
 {
     struct service_worker *to = find_home(conn, service);
+    if ((to == NULL || to->stopped) && !conn->delayed && !conn->routed) {
+        /* The route is newer than what this worker has heard. The word was sent before the route was put in
+         * force, so it is here in the next turn. */
+        conn->delayed = true;
+        conn->task.run = on_delayed;
+        worker_continue(conn->home->shared->worker, &conn->task);
+        return false;
+    }
     if (to == NULL || conn->routed) {
         refuse(conn, STATS_CLOSE_NO_BACKEND, "its route leads to a service that is not there", now_us);
         return false;
@@ -188,6 +205,13 @@ static void go_by_name(struct conn *conn, uint64_t now_us)
         routes = service_terms(conn)->passthrough;
     }
     arrival_go_in(conn, now_us);
+}
+
+static void on_delayed(struct worker_task *task, struct worker *worker)
+{
+    struct conn *conn = list_entry(task, struct conn, task);
+    worker_note_activity(worker);
+    go_by_name(conn, clock_mono_us());
 }
 
 /* ---- the ClientHello */
@@ -239,6 +263,9 @@ void passthrough_go_on(struct conn *conn, uint64_t now_us)
     struct client_hello hello;
     const char *why = NULL;
     size_t size;
+    if (conn->task.queued) {
+        return; /* its name is known */
+    }
     unsigned char *scratch = worker_scratch(conn->home->shared->worker, &size);
     ssize_t n =
         recv(client->fd, scratch, size < CLIENT_HELLO_READ_MAX ? size : CLIENT_HELLO_READ_MAX, MSG_PEEK);

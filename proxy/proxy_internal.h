@@ -75,7 +75,8 @@ struct conn {
     bool backend_spoke : 1;
     bool in_turn : 1;
     bool look_armed : 1;
-    bool routed : 1; /* came from another service */
+    bool routed : 1;  /* came from another service */
+    bool delayed : 1; /* its route led to a service that this worker had not heard of yet */
     bool first_ended_known : 1;
     bool first_ended_backend : 1; /* which side's end was read first */
     uint8_t reason;               /* enum stats_close, decided when FLUSHING is entered */
@@ -127,8 +128,8 @@ struct service_worker {
     uint64_t queue_us[CONN_DEADLINE_COUNT];            /* their lengths; CLOCK_NEVER: none */
     struct list node;                                  /* in proxy_worker.homes */
     struct mailbox_message attach, start, stop, end;
-    bool serves; /* between start and stop */
-    bool ended;  /* nothing of the loop is held any more */
+    bool stopped; /* takes no new connections: it was taken away, or the program stops */
+    bool ended;   /* nothing of the loop is held any more */
 };
 
 struct tls_back;

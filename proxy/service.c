@@ -52,7 +52,6 @@ static void on_start(struct mailbox_message *message, void *receiver)
 {
     (void)receiver;
     struct service_worker *home = list_entry(message, struct service_worker, start);
-    home->serves = !home->ended;
     if (home->listeners != NULL) {
         listener_start(home);
     }
@@ -62,7 +61,7 @@ static void on_stop(struct mailbox_message *message, void *receiver)
 {
     (void)receiver;
     struct service_worker *home = list_entry(message, struct service_worker, stop);
-    home->serves = false;
+    home->stopped = true;
     listener_stop(home);
 }
 
@@ -72,7 +71,6 @@ void service_worker_end(struct service_worker *home)
         return;
     }
     home->ended = true;
-    home->serves = false;
     uint64_t now_us = clock_mono_us();
     list_each (node, &home->connections) {
         close_now(list_entry(node, struct conn, node), STATS_CLOSE_SHUTDOWN, now_us);

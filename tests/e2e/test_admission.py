@@ -1,11 +1,14 @@
 """Who is let in: lists of prefixes, limits on connections and rates, silent clients; each refusal has its reason."""
+import re
 import socket
 import time
 
 import pytest
 from shunt.clients import ask, connect
 from shunt.config import service
+from shunt.daemon import SANITIZED
 from shunt.peers import named
+from shunt.process import memory_bytes
 from shunt.waiting import SLOW, scaled, wait_until
 
 
@@ -95,6 +98,28 @@ def test_connections_of_a_client_behind_a_header(daemon, server):
     assert not served(shunt.port(), header=b"PROXY TCP4 10.0.0.1 10.9.9.9 7 2\r\n")
     first.close()
     second.close()
+
+
+def test_more_clients_than_the_table_holds(daemon, server):
+    """Thousands of addresses pass through a small table: all are served, memory stays, and limits hold for who is there."""
+    shunt = daemon(service([server(named("a")).address], proxy_protocol={"from": ["127.0.0.0/8"]},
+                           limits={"connections_per_client": 1, "rate_per_client": "100/s", "table_size": 64}))
+
+    def header(number):
+        return b"PROXY TCP4 10.%d.%d.%d 10.9.9.9 1 2\r\n" % (number >> 16, number >> 8 & 255, number & 255)
+    with connect(shunt.port()) as stays:
+        stays.send(header(1) + b"who\n")
+        assert stays.receive_line() == b"a who\n"
+        before = 0
+        for number in range(2, 3000):
+            assert served(shunt.port(), header=header(number))
+            if number == 500:
+                before = memory_bytes(shunt.pid)
+        assert memory_bytes(shunt.pid) - before < 1 << (20 if not SANITIZED else 24)
+        assert not served(shunt.port(), header=header(1)), "who has something open is not forgotten"
+    connections = shunt.service()["connections"]
+    assert (connections["closed"]["limit"], connections["accepted"]) == (1, 3000)
+    assert re.search(r"untracked\S* 0$", shunt.admin("show metrics"), re.MULTILINE)
 
 
 @pytest.mark.parametrize("key", ["rate", "rate_per_client"])

@@ -3,17 +3,20 @@ import json
 import re
 import socket
 import ssl
+import threading
 import time
 
 import pytest
 from shunt.certificates import Authority
 from shunt.clients import connect
 from shunt.config import group, service, steps
+from shunt.daemon import SANITIZED
 from shunt.peers import named
+from shunt.process import memory_bytes
 from shunt.programs import Program, find, output, run
 from shunt.proxyheaders import TLV_ALPN, TLV_AUTHORITY, TLV_CRC32C, Header
 from shunt.servers import listens_on_path
-from shunt.waiting import scaled, wait_until
+from shunt.waiting import SLOW, scaled, wait_until
 
 V1 = b"PROXY TCP4 10.1.2.3 10.9.9.9 1111 2222\r\n"
 
@@ -169,6 +172,37 @@ def test_a_slow_hello_meets_the_deadline(routed):
         assert 0.9 <= took <= 1 + scaled(1), took
         assert silent.was_reset()
     wait_until(lambda: closed(shunt, "client-hello") == 2, "counted by its reason")
+
+
+def test_many_slow_hellos_cost_little(routed):
+    """Nothing is kept for those who drip, others are served meanwhile, and all are closed in time."""
+    shunt = routed(default="refuse", timeout="8s", routes=[{"name": "*.example.com"}])
+    data = in_records_of(64, hello("a.example.com"))
+    assert served_by(shunt.port(), hello("a.example.com")) == "old"
+    before = memory_bytes(shunt.pid)
+    slow = [connect(shunt.port()) for _ in range(300)]
+    for at in range(0, 200, 8):
+        for client in slow:
+            client.send(data[at:at + 8])
+    began = time.monotonic()
+    assert served_by(shunt.port(), hello("a.example.com")) == "old"
+    assert time.monotonic() - began < 2 * SLOW
+    assert memory_bytes(shunt.pid) - before < 300 * 4096 * (1 if not SANITIZED else 20)
+    wait_until(lambda: closed(shunt, "client-hello") == 300, "all refused at the deadline", within=20)
+    for client in slow:
+        assert client.was_reset()
+        client.close()
+
+
+def test_seen_and_killed_while_it_waits(routed):
+    shunt = routed(default="refuse", timeout="1m")
+    with connect(shunt.port()) as client:
+        client.send(hello("a.example.com")[:50])
+        rows = wait_until(lambda: json.loads(shunt.ctl("connections", "--json").ok())["connections"], "it is listed")
+        assert (rows[0]["state"], rows[0]["backend"]) == ("client-hello", "-")
+        shunt.ctl("kill", rows[0]["id"]).ok()
+        assert client.was_reset()
+    assert closed(shunt, "killed") == 1
 
 
 def test_too_long_a_hello(routed):
@@ -366,6 +400,41 @@ def test_a_service_behind_a_route_may_end_tls(daemon, server, tmp_path):
             assert client.recv(100) == b"db who\n"
     wait_until(lambda: shunt.service("db")["connections"]["open"] == 0, "ended there")
     assert accepted(shunt, "db") == 1
+
+
+def test_services_that_come_and_go_under_new_connections(daemon, server):
+    """A name is led to a service that a reload makes, and back: none of its clients is ever refused."""
+    web = {**service([server(tagged("web")).address]), "sni": {"routes": [{"name": "db.example.com"}]}}
+    db = behind(server, "db")
+    led = {"routes": [{"name": "db.example.com", "service": "db"}]}
+    shunt = daemon(web)
+    web["listen"] = [shunt.address()]
+    data, served, wrong, ended = hello("db.example.com"), [], [], threading.Event()
+
+    def come():
+        while not ended.is_set():
+            try:
+                served.append(served_by(shunt.port(service="web"), data))
+            except (OSError, AssertionError, IndexError) as error:
+                wrong.append(error)
+    threads = [threading.Thread(target=come) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(12):
+            there = number % 2 == 0
+            shunt.settings["services"] = [{**web, "sni": led}, db] if there else [web]
+            shunt.write()
+            shunt.ctl("reload").ok()
+            before = len(served)
+            wait_until(lambda b=before: len(served) > b + 20, "clients go on")
+            assert set(served[before + 10:]) == {"db" if there else "web"}
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    assert not wrong, wrong[:3]
+    assert closed(shunt, "no-backend", "web") == 0
 
 
 # ---- real programs
