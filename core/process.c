@@ -221,7 +221,7 @@ static void on_ended(evutil_socket_t fd, short what, void *context)
 /* Its time is over, or it never ran. What is killed is mostly gone in a moment, and told then. */
 static void on_timer(evutil_socket_t fd, short what, void *context)
 {
-    static const struct timeval farewell = {.tv_usec = FAREWELL_MS * 1000};
+    static const struct timeval farewell = {.tv_usec = FAREWELL_MS * 1000L};
     struct process *process = context;
     char words[64];
 

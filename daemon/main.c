@@ -177,8 +177,12 @@ static int serve_file(const char *path, const struct surroundings *around)
 {
     struct config *config = NULL;
     struct targets *targets = NULL;
-    if (load(path, TARGETS_START, &config, &targets) != 0) {
-        successor_refuse(around->successor, "its configuration has errors: shuntd -t shows them");
+    /* The one before knows addresses that this one would begin without. */
+    enum targets_purpose purpose = around->successor != NULL ? TARGETS_RELOAD : TARGETS_START;
+    if (load(path, purpose, &config, &targets) != 0) {
+        successor_refuse(
+            around->successor,
+            "its configuration has errors, or a host name cannot be resolved: shuntd -t shows them");
         return EX_CONFIG;
     }
     successor_hello(around->successor);

@@ -87,6 +87,7 @@ static int recall_names(struct reload *reload)
             if (rc == ERR_NOMEM) {
                 return rc;
             }
+            host->running = rc == 0;
         }
     }
     return 0;

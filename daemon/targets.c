@@ -151,13 +151,14 @@ int targets_begin(const struct config *config, struct targets **out, struct conf
 
 /* ---- what is known by now */
 
-/* Whether a name that has no address is a fault, a remark, or nothing to speak of here. */
+/* Whether a name that has no address is a fault, a remark, or nothing to speak of here: as one is that runs
+ * without addresses already. */
 static int judge_host(const struct names_host *host, enum targets_purpose purpose, bool listen,
                       const char *where, unsigned line, struct config_errors *errors)
 {
     bool fault =
         listen || purpose == TARGETS_RELOAD || (purpose == TARGETS_CHECK && host->set.outcome == NAME_EMPTY);
-    if (host->set.ever || (!fault && purpose == TARGETS_START)) {
+    if (host->set.ever || host->running || (!fault && purpose == TARGETS_START)) {
         return 0;
     }
     int rc =

@@ -370,6 +370,7 @@ static int create(struct event_base *base, struct routing *routing, const struct
         return err_set(err, ERR_NOMEM, "%s: no memory for health checks", routing_service(routing));
     }
     health->base = base;
+    list_init(&health->trials);
     health->renewed = renewed;
     health->config = config;
     health->routing = routing;
@@ -413,6 +414,7 @@ void health_destroy(struct health *health)
     if (health == NULL) {
         return;
     }
+    health_end_trials(health);
     for (size_t i = 0; i < health->checks_len; i++) {
         check_destroy(health->checks[i]);
     }

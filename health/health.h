@@ -76,8 +76,8 @@ typedef void health_trial_fn(void *context, bool passed, const char *reason, uin
 /*
  * Checks a backend now, beside its schedule and without weight in its verdict. lines, when set, is called for
  * each piece of the exchange as one printable line ("> PING\\r\\n"); secrets are masked. done is called once,
- * from the loop; health_trial_destroy must follow (from within done too) and cancels when it comes before.
- * ERR_NOT_FOUND when the backend has no check; ERR_NOMEM.
+ * from the loop, or from health_destroy, which ends it as not passed; health_trial_destroy must follow (from
+ * within done too) and cancels when it comes before. ERR_NOT_FOUND when the backend has no check; ERR_NOMEM.
  */
 MUST_CHECK int health_try(struct health *health, const struct backend *backend, health_trial_fn *done,
                           void (*line)(void *context, const char *text), void *context,

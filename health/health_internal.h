@@ -5,6 +5,7 @@
 #ifndef HEALTH_HEALTH_INTERNAL_H
 #define HEALTH_HEALTH_INTERNAL_H
 
+#include "core/list.h"
 #include "health/cadence.h"
 #include "health/ejection_internal.h"
 #include "health/health.h"
@@ -43,6 +44,7 @@ struct health {
     const struct config_service *config; /* borrowed */
     struct probe_means *means;           /* owned; one a group of the routing */
     size_t means_len;
+    struct list trials; /* of struct health_trial: checks by hand under way */
     uint64_t skipped;
     bool short_of; /* the last check was skipped; said once */
     struct ejections ejections;
@@ -56,6 +58,8 @@ const struct config_group *health_find_config(const struct config_service *confi
 struct check *health_find(struct health *health, const struct backend *backend);
 /* All of spec but done, trace and context. */
 void health_fill_spec(const struct check *check, struct probe_spec *spec);
+/* The checks go: those by hand end, untold of the backend. */
+void health_end_trials(struct health *health);
 /* Takes what an agent said, or its silence, into account. */
 void health_apply_agent(struct check *check, const struct probe_result *result);
 

@@ -25,6 +25,7 @@ struct names_host {
     uint32_t group, backend; /* which of the service's configuration */
     char host[NAMES_HOST_MAX];
     uint16_t port;
+    bool running;        /* taken up from what runs */
     struct name_set set; /* owned */
 };
 

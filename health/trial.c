@@ -13,6 +13,7 @@
 #define LINES_MAX 200u
 
 struct health_trial {
+    struct list node; /* in health->trials */
     const struct probe_type *type;
     struct probe *probe; /* owned */
     uint64_t started_us;
@@ -65,15 +66,31 @@ int health_try(struct health *health, const struct backend *backend, health_tria
         free(trial);
         return ERR_NOMEM;
     }
+    list_append(&health->trials, &trial->node);
     *out = trial;
     trial->type->start(trial->probe);
     return 0;
 }
 
+void health_end_trials(struct health *health)
+{
+    list_each (node, &health->trials) {
+        struct health_trial *trial = list_entry(node, struct health_trial, node);
+        list_remove(node);
+        trial->type->destroy(trial->probe); /* it reads what all checks of its group share */
+        trial->probe = NULL;
+        trial->done(trial->context, false, "given up: the checks were made anew by a reload",
+                    clock_mono_us() - trial->started_us);
+    }
+}
+
 void health_trial_destroy(struct health_trial *trial)
 {
     if (trial != NULL) {
-        trial->type->destroy(trial->probe);
+        list_remove(&trial->node);
+        if (trial->probe != NULL) {
+            trial->type->destroy(trial->probe);
+        }
         free(trial);
     }
 }

@@ -62,8 +62,8 @@ static size_t count_unproven(const struct migration *m, uint32_t group)
     for (size_t i = 0; i < routing_backends(m->options.routing, group) && has_checks(m, group); i++) {
         const struct backend *backend = routing_backend_at(m->options.routing, group, i);
 
-        unproven += backend_admin(backend) == BACKEND_READY && backend_weight(backend) > 0 &&
-                    backend_standing(backend) == BACKEND_UNKNOWN;
+        unproven += !backend_is_leaving(backend) && backend_admin(backend) == BACKEND_READY &&
+                    backend_weight(backend) > 0 && backend_standing(backend) == BACKEND_UNKNOWN;
     }
     return unproven;
 }
@@ -75,8 +75,8 @@ static size_t count_down(const struct migration *m, uint32_t group)
     for (size_t i = 0; i < routing_backends(m->options.routing, group); i++) {
         const struct backend *backend = routing_backend_at(m->options.routing, group, i);
 
-        down += backend_admin(backend) == BACKEND_READY && backend_weight(backend) > 0 &&
-                backend_standing(backend) == BACKEND_DOWN;
+        down += !backend_is_leaving(backend) && backend_admin(backend) == BACKEND_READY &&
+                backend_weight(backend) > 0 && backend_standing(backend) == BACKEND_DOWN;
     }
     return down;
 }

@@ -390,6 +390,19 @@ def test_check_by_hand(daemon, server, refuser):
         connection.sendall(f"check web/old/{good}\n".encode())
 
 
+def test_check_by_hand_ends_when_a_reload_makes_the_checks_anew(daemon, server):
+    silent = server(lambda peer: peer.stall())
+    shunt = daemon(service([silent.address], group_settings=checked("redis", interval="1h", timeout="1m")))
+    asking = shunt.ctl_begin("check", f"web/old/{silent.address}")
+    wait_until(lambda: silent.accepted >= 2, "it asks, beside the first check")
+    shunt.settings["services"][0]["groups"][0]["health"]["interval"] = "2h"
+    shunt.settings["services"][0]["listen"] = [shunt.address()]
+    shunt.write()
+    shunt.ctl("reload").ok()
+    out, _ = asking.communicate(timeout=20)
+    assert "given up: the checks were made anew by a reload" in out
+
+
 def test_detection_takes_the_time_that_was_set(daemon, started):
     """Interval times fall, and the time of one check: with 100 ms and 3 that is 0.3 s."""
     gone = Server(lambda peer: peer.stall())

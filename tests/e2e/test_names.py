@@ -303,6 +303,16 @@ def test_reload_with_a_name_that_nobody_tells(shunt, dns, port):
     assert served(shunt) == {"three"}
 
 
+def test_reload_beside_a_name_that_was_never_told(daemon, dns, port):
+    dns.names["db.test"] = [ONE]
+    both = [f"db.test:{port}", f"gone.test:{port}"]
+    shunt = daemon(service(both), resolve={"servers": [dns.address], **FAST})
+    assert outcome(shunt, 1) == "empty"
+    rewrite(shunt, same(shunt, [*both, f"{TWO}:{port}"]))
+    assert "web: changed" in shunt.ctl("reload").ok()
+    assert served(shunt) == {"one", "two"}
+
+
 def test_reload_by_signal_waits_for_names_too(shunt, dns, port):
     dns.names["new.test"] = [THREE]
     rewrite(shunt, same(shunt, [f"new.test:{port}"]))
@@ -328,3 +338,10 @@ def test_stop_while_a_reload_waits(shunt, dns, port):
     waiting.communicate(timeout=scaled(10))
     shunt.check_log()
     shunt.popen = None  # it has ended
+
+
+def test_upgrade_waits_for_names(shunt, dns, port):
+    dns.names["db.test"] = SERVFAIL
+    wait_until(lambda: outcome(shunt) == "failed", "nobody tells it any more")
+    refused = shunt.ctl("upgrade", within=30).refused("a host name cannot be resolved")
+    assert served(shunt) == {"one", "two"}, refused

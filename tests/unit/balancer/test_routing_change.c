@@ -115,6 +115,63 @@ static void backends_come_and_go(void **state)
     routing_destroy(routing);
 }
 
+/* As of an address that a name no longer stands for: out of sight of workers, not of operators. */
+static void one_that_is_to_leave_stays_in_sight(void **state)
+{
+    struct routing *routing = make((const struct wanted[]){{"old", "ab"}}, 1);
+    struct support_picker picker;
+    struct lease lease = {.backend = NULL};
+    (void)state;
+    struct backend *b = routing_find_backend(routing, 0, "b");
+    support_picker_init(&picker, routing, 0);
+    support_client(&picker, 1);
+    while (lease.backend != b) { /* a connection that stays open on b */
+        if (lease.backend != NULL) {
+            lease_release(&lease, -1, 1);
+        }
+        assert_non_null(support_pick_hold(&picker, &lease));
+    }
+    assert_false(backend_is_leaving(b));
+    routing_set_leaving(routing, b, true);
+    support_publish(routing);
+    expect_picks(routing, "a");
+    assert_int_equal(routing_usable(routing, 0), 1);
+    assert_int_equal(routing_backends(routing, 0), 2);
+    assert_int_equal(routing_open(routing, 0), 1); /* a drain of the group waits for it */
+    routing_set_leaving(routing, b, false);
+    support_publish(routing);
+    expect_picks(routing, "ab");
+    routing_set_leaving(routing, b, true);
+    change(routing, (const struct wanted[]){{"old", "a"}}, 1);
+    expect_picks(routing, "a");
+    lease_release(&lease, -1, 2); /* and frees b */
+    routing_destroy(routing);
+}
+
+/* A group that names may fill has room for what they may stand for. */
+static void room_is_made_for_what_may_come(void **state)
+{
+    struct routing_backend_spec specs[300];
+    char names[300][8];
+    struct routing_group_spec group = {.name = "old", .backends = specs, .room = 300};
+    const struct routing_spec spec = {.service = "web", .workers = 1, .groups = &group, .groups_len = 1};
+    struct routing *routing = NULL;
+    struct routing_change *out = NULL;
+    struct err_text err;
+    (void)state;
+    assert_int_equal(routing_create(&spec, &routing, &err), 0);
+    for (unsigned i = 0; i < 300; i++) {
+        (void)snprintf(names[i], sizeof(names[i]), "b%u", i);
+        specs[i] = (struct routing_backend_spec){.name = names[i], .weight = 1};
+        assert_int_equal(addr_parse("127.0.0.1:1", NULL, &specs[i].address, &err), 0);
+    }
+    group.backends_len = 300;
+    assert_int_equal(routing_change_prepare(routing, &group, 1, &out, &err), 0);
+    assert_int_equal(routing_change_apply(routing, out, &err), 0);
+    assert_int_equal(routing_usable(routing, 0), 300);
+    routing_destroy(routing);
+}
+
 static void a_changed_address_is_another_backend(void **state)
 {
     struct routing *routing = make((const struct wanted[]){{"old", "ab"}}, 1);
@@ -210,9 +267,12 @@ static void room_is_bounded(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(backends_come_and_go), cmocka_unit_test(a_changed_address_is_another_backend),
-        cmocka_unit_test(groups_come_and_become_empty), cmocka_unit_test(what_is_dropped_changes_nothing),
-        cmocka_unit_test(room_is_bounded)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(backends_come_and_go),
+                                       cmocka_unit_test(one_that_is_to_leave_stays_in_sight),
+                                       cmocka_unit_test(room_is_made_for_what_may_come),
+                                       cmocka_unit_test(a_changed_address_is_another_backend),
+                                       cmocka_unit_test(groups_come_and_become_empty),
+                                       cmocka_unit_test(what_is_dropped_changes_nothing),
+                                       cmocka_unit_test(room_is_bounded)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

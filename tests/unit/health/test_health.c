@@ -145,6 +145,35 @@ static void a_backend_comes_and_goes(void **state)
     rig_close(&rig);
 }
 
+/* As of addresses that a name stands for by turns. */
+static void checks_follow_backends_that_leave_and_return(void **state)
+{
+    (void)state;
+    struct addr addresses[2];
+    int fd = support_bind(&addresses[0]);
+    int other = support_bind(&addresses[1]);
+    struct rig rig;
+    struct health_result result;
+    assert_int_equal(listen(other, 128), 0);
+    rig_open(&rig, addresses, 2);
+    assert_true(support_until(rig.base, first_is_down, &rig));
+    uint64_t checks = last_of(&rig, 1).checks;
+    routing_set_leaving(rig.routing, backend_of(&rig, 0), true);
+    assert_int_equal(health_follow(rig.health), 0);
+    assert_int_equal(health_last(rig.health, backend_of(&rig, 0), &result), ERR_NOT_FOUND);
+    assert_true(last_of(&rig, 1).checks >= checks); /* the others go on as they were */
+    routing_set_leaving(rig.routing, backend_of(&rig, 0), false);
+    assert_int_equal(health_follow(rig.health), 0);
+    assert_int_equal(backend_state(backend_of(&rig, 0)),
+                     BACKEND_DOWN); /* as it was, until it proves itself */
+    assert_int_equal(last_of(&rig, 0).checks, 0);
+    assert_int_equal(listen(fd, 128), 0);
+    assert_true(support_until(rig.base, first_is_up, &rig));
+    rig_close(&rig);
+    (void)close(fd);
+    (void)close(other);
+}
+
 static void a_group_without_checks_is_left_alone(void **state)
 {
     (void)state;
@@ -440,6 +469,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_backend_comes_and_goes),
+        cmocka_unit_test(checks_follow_backends_that_leave_and_return),
         cmocka_unit_test(a_group_without_checks_is_left_alone),
         cmocka_unit_test(many_changes_make_few_publishes),
         cmocka_unit_test(a_want_of_descriptors_takes_nobody_down),
