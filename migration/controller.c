@@ -115,6 +115,7 @@ static void adopt(struct migration *m, const struct machine *next, const struct 
     uint32_t after[3];
     char why[sizeof(m->why)];
     char actor[sizeof(m->actor)];
+    bool begins;
 
     /* cause may point into m itself */
     snprintf(why, sizeof(why), "%s", cause->reason == NULL ? "" : cause->reason);
@@ -126,7 +127,11 @@ static void adopt(struct migration *m, const struct machine *next, const struct 
     if (machine_leaving(next) != ROUTING_NONE && machine_leaving(&m->machine) != machine_leaving(next)) {
         m->drained_from += drain_closed(m); /* all that were closed before this drain */
     }
+    begins = next->number != m->machine.number;
     m->machine = *next;
+    if (begins) {
+        toll_begin(m);
+    }
     if (memcmp(before, after, sizeof(before)) != 0) {
         migration_route(m);
     }
@@ -419,6 +424,7 @@ void migration_restore(struct migration *m)
     m->machine.mark_us = m->clock_us(m->clock_context);
     m->settle_until_us = m->machine.mark_us + settle_us(m);
     overrides_restore(m);
+    toll_begin(m);
     migration_route(m);
 }
 

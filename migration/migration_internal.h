@@ -15,6 +15,7 @@
  *   preflight.c   what is looked at before a start
  *   aim.c         the share in force, steered or not
  *   rate.c        connections a minute, for the plan
+ *   toll.c        what the target has failed since the migration began
  *   hooked.c      what hooks and webhooks are told and asked
  *   handover.c    stands still for another program, and goes on
  *
@@ -111,14 +112,15 @@ struct migration {
     struct pace pace;         /* of closing connections at the end of a drain */
     struct random_state random;
     struct rate rate;
-    struct steer steer;     /* with aim = "live" */
-    bool hook_held;         /* a question to the hooks holds the step up */
-    uint64_t hook_retry_us; /* when a refusal is asked about again; 0: none */
-    char hook_words[300];   /* of the refusal last said */
-    bool shut;              /* as of the last look: outside those hours */
-    bool held_up;           /* the hold was served, and it waited for something else */
-    uint64_t samples;       /* as of the last look: connections to the target in this step */
-    uint64_t counted_from;  /* what the counters said when it began */
+    struct steer steer;                    /* with aim = "live" */
+    uint64_t toll_from[STATS_ERROR_COUNT]; /* what the target had failed when the migration began */
+    bool hook_held;                        /* a question to the hooks holds the step up */
+    uint64_t hook_retry_us;                /* when a refusal is asked about again; 0: none */
+    char hook_words[300];                  /* of the refusal last said */
+    bool shut;                             /* as of the last look: outside those hours */
+    bool held_up;                          /* the hold was served, and it waited for something else */
+    uint64_t samples;                      /* as of the last look: connections to the target in this step */
+    uint64_t counted_from;                 /* what the counters said when it began */
     uint32_t counted_step, counted_number;
     bool judging; /* it watches the present migration, judged_number, at judged_share_bp */
     uint32_t judged_number, judged_share_bp;
@@ -250,6 +252,11 @@ void rate_end(struct migration *m);
 void rate_look(struct migration *m, uint64_t now_us);
 /* Connections established on all backends so far. */
 uint64_t rate_count(const struct migration *m);
+
+/* toll.c: counts from here. */
+void toll_begin(struct migration *m);
+/* "; new failed 87 (connect 86, reset 1)"; empty when it failed none. */
+void toll_narrate(const struct migration *m, char *out, size_t out_size);
 
 /* aim.c: whether the share in force is steered now. */
 bool aim_steers(const struct migration *m);

@@ -186,8 +186,10 @@ static void narrate_phase(const struct migration *m, const struct machine *befor
     char share[16];
     char limit[32];
     char closed[64];
+    char toll[200];
 
     narrate_closed(m, closed, sizeof(closed));
+    toll_narrate(m, toll, sizeof(toll));
     units_format_share(before->share_bp, share, sizeof(share));
     clock_format_duration(m->setup.rules.drain_us, limit, sizeof(limit));
     switch (after->phase) {
@@ -223,7 +225,7 @@ static void narrate_phase(const struct migration *m, const struct machine *befor
         narrate_back(m, before, after, out, out_size);
         break;
     case MIGRATION_ROLLED_BACK:
-        snprintf(out, out_size, "rolled back: all traffic on %s%s", old, closed);
+        snprintf(out, out_size, "rolled back: all traffic on %s%s%s", old, toll, closed);
         break;
     default:
         snprintf(out, out_size, "%s → %s", migration_phase_name(before->phase),

@@ -1,5 +1,6 @@
 """The gate on real traffic: a new version that dies, is slow, resets, or is good."""
 import json
+import re
 import time
 
 from shunt.clients import connect, who
@@ -57,6 +58,7 @@ def test_a_version_that_dies_costs_only_what_was_under_way(daemon, load_server, 
     assert one["gate"]["errors"]["connect"] > 0
     events = shunt.ctl("events", "web").ok()
     assert "failure 1 of 2" in events and "rollback 25% → 0%" in events
+    assert re.search(r"rolled back: all traffic on old; new failed \d+ \(connect \d+", events), events
     assert journal(shunt)[-1]["by"] == "gate"
     report = shunt.ctl("report", "web").ok()
     assert "    gate: ✖ error-" in report and " > " in report, report
