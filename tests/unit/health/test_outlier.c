@@ -335,6 +335,35 @@ static void test_when_to_look_again(void **state)
     assert_int_equal(outlier_due(&ejection, 7), 7 + OUTLIER_TRIAL_LOOK_US);
 }
 
+/* A backend that fails whenever it is let in: in an hour it goes and comes as often as the growing time lets
+ * it, each return costs one failure, and each change is at least base_time after the one before. */
+static void test_flapping_is_bounded(void **state)
+{
+    (void)state;
+    const struct outlier_rules rules = rules_of(false);
+    struct backend_ejection ejection = {0};
+    unsigned changes = 0;
+    unsigned failures = 0;
+    uint64_t last_us = 0;
+    for (uint64_t now_us = CLOCK_US_PER_S; now_us <= 3600 * CLOCK_US_PER_S; now_us += CLOCK_US_PER_S) {
+        struct outlier_sight sight = sight_at(now_us);
+        sight.usable = !ejection.out;
+        if (!ejection.out) {
+            sight.runs.of[STATS_ERROR_CONNECT] = ejection.trial ? 1 : 5;
+            failures += sight.runs.of[STATS_ERROR_CONNECT];
+        }
+        enum outlier_event event = outlier_step(&ejection, &rules, &sight);
+        if (event == OUTLIER_EJECTED) {
+            assert_true(changes == 0 || now_us - last_us >= BASE_US);
+            last_us = now_us;
+            changes++;
+        }
+    }
+    /* 30 s, 60 s … 300 s are 27.5 minutes, then one every five. */
+    assert_true(changes >= 15 && changes <= 17);
+    assert_int_equal(failures, 5 + changes - 1);
+}
+
 /* The monotonic clock may start anywhere: where 32 bits of ms or us wrap, or a signed number ends. */
 static void test_any_start_of_the_clock(void **state)
 {
@@ -396,6 +425,7 @@ int main(void)
         cmocka_unit_test(test_an_operator_overrules),
         cmocka_unit_test(test_the_alarm_fits_the_step),
         cmocka_unit_test(test_when_to_look_again),
+        cmocka_unit_test(test_flapping_is_bounded),
         cmocka_unit_test(test_any_start_of_the_clock),
         cmocka_unit_test(test_words),
     };

@@ -1,6 +1,7 @@
 unit_test(verdict health shunt_health)
 unit_test(cadence health shunt_health)
 unit_test(outlier health shunt_health)
+unit_test(ejection health shunt_health)
 unit_test(agent health shunt_health)
 unit_test(scripts health shunt_health)
 unit_test(dialog health shunt_health)
