@@ -102,11 +102,13 @@ class Samples(threading.Thread):
 
     def run(self):
         while not self.enough.wait(1):
+            if self.soak.shunt.formers:
+                continue  # some of what is open is not in this process
             try:
                 status = self.soak.shunt.status()
                 pid = self.soak.shunt.pid
                 kinds = descriptor_kinds(pid)
-                self.rows.append({"at": time.monotonic(), "open": sum(one["connections"]["open"] for one in status["services"]),
+                self.rows.append({"at": time.monotonic(), "pid": pid, "open": sum(one["connections"]["open"] for one in status["services"]),
                                   "descriptors": sum(kinds.values()) - kinds.get("pipe", 0), "pipes": kinds.get("pipe", 0),
                                   "memory": memory_bytes(pid)})
             except (OSError, ValueError, IndexError, KeyError):
@@ -117,17 +119,24 @@ class Samples(threading.Thread):
         self.join()
 
     def slope(self, value, warm_s):
-        """Least squares, per hour, of the samples after the first warm_s seconds; 0 without enough of them."""
-        rows = [row for row in self.rows if row["at"] - self.rows[0]["at"] >= warm_s]
-        if len(rows) < 10:
-            return 0.0
-        xs, ys = [row["at"] for row in rows], [value(row) for row in rows]
-        x0, y0 = sum(xs) / len(xs), sum(ys) / len(ys)
-        return 3600 * sum((x - x0) * (y - y0) for x, y in zip(xs, ys)) / sum((x - x0) ** 2 for x in xs)
+        """Least squares, per hour, without the first warm_s seconds of each program; a program that took another's place has
+        a level of its own. 0 without enough samples."""
+        product = square = 0.0
+        for pid in {row["pid"] for row in self.rows}:
+            rows = [row for row in self.rows if row["pid"] == pid]
+            rows = [row for row in rows if row["at"] - rows[0]["at"] >= warm_s]
+            if len(rows) < 10:
+                continue
+            xs, ys = [row["at"] for row in rows], [value(row) for row in rows]
+            x0, y0 = sum(xs) / len(xs), sum(ys) / len(ys)
+            product += sum((x - x0) * (y - y0) for x, y in zip(xs, ys))
+            square += sum((x - x0) ** 2 for x in xs)
+        return 3600 * product / square if square else 0.0
 
 
 class Soak:
-    def __init__(self, folder, connections, churn):
+    def __init__(self, folder, connections, churn, upgrade_every):
+        self.upgrade_every = upgrade_every
         self.done, self.wrong, self.rounds = collections.Counter(), [], 0
         self.faults = None if SANITIZED or not (BUILD / "tests" / "libfaults.so").exists() else Faults(folder)
         self.steady = {name: [Backend(f"steady-{name}-{i}") for i in range(2)] for name in ("old", "new")}
@@ -241,6 +250,16 @@ class Soak:
         self.shunt.wait_phase("rolled-back", service="stormy", within=30)
         self.done["disk faults"] += 1
 
+    def upgrade(self):
+        """Another program takes its place. What is held goes on in the former one, answers, and is held anew in the new one."""
+        self.shunt.upgrade()
+        self.check_held()
+        if self.idle:
+            self.idle.stop()
+            self.idle = self.hold()
+        self.shunt.wait_formers(within=90)
+        self.done["upgrades"] += 1
+
     def count(self):
         """Every connection accepted is open or closed for a reason, and none for want of a backend or for a fault of ours."""
         for one in self.shunt.status()["services"]:
@@ -258,6 +277,8 @@ class Soak:
             self.migrate_stormy(abort=self.rounds % 3 == 2)
             self.reload()
             self.disk()
+            if self.rounds % self.upgrade_every == self.upgrade_every - 1:
+                self.upgrade()
             self.check_held()
             self.count()
             self.rounds += 1
@@ -327,10 +348,11 @@ def main():
     parser.add_argument("minutes", type=float)
     parser.add_argument("connections", type=int, nargs="?", default=500, help="held open all the while (default 500)")
     parser.add_argument("--churn", type=int, default=60, help="clients that come and go on each of two services (default 60)")
+    parser.add_argument("--upgrade-every", type=int, default=20, help="rounds (default 20; a round takes some 12 s)")
     words = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="shunt-soak-") as folder:
-        soak = Soak(pathlib.Path(folder), words.connections, words.churn)
+        soak = Soak(pathlib.Path(folder), words.connections, words.churn, words.upgrade_every)
         try:
             try:
                 soak.run(began + words.minutes * 60)
