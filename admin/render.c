@@ -254,6 +254,9 @@ static void write_clients(FILE *out, const struct admin_service *service)
         addr_format(proxy_service_listen_address(service->proxy, i), address, sizeof(address));
         fprintf(out, " %s", address);
     }
+    if (proxy_service_listeners(service->proxy) == 0) {
+        fputs(" - (by routes of other services)", out);
+    }
     proxy_service_read(service->proxy, &reading);
     fprintf(out, "   accepted %" PRIu64 "   refused %" PRIu64 "   retries %" PRIu64 "   spilled %" PRIu64,
             reading.accepted, reading.refused, reading.retries, reading.spilled);

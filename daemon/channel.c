@@ -130,7 +130,7 @@ int channel_send(struct channel *channel, uint32_t kind, const void *body, size_
         if (queue(channel, head, at, part, fds, fds_len) != 0) {
             return ERR_NOMEM;
         }
-        at += part;
+        at = part > 0 ? at + part : at; /* no body: NULL */
         length -= part;
     } while (length > 0);
     (void)channel_flush(channel);
