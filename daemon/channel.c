@@ -73,6 +73,7 @@ static void drop_first(struct channel *channel)
     if (channel->first == NULL) {
         channel->end = &channel->first;
     }
+    explicit_bzero(packet->body, packet->length); /* it may hold keys */
     free(packet);
 }
 
@@ -313,6 +314,9 @@ void channel_message_clear(struct channel_message *message)
         if (message->fds[i] >= 0) {
             (void)close(message->fds[i]);
         }
+    }
+    if (message->body != NULL) {
+        explicit_bzero(message->body, message->length);
     }
     free(message->body);
     *message = (struct channel_message){.kind = 0};

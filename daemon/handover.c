@@ -252,6 +252,9 @@ static void on_held(void *context)
     }
     (void)failpoint("upgrade-told");
     flush(h);
+    if (sections != NULL) {
+        explicit_bzero(sections, length);
+    }
     free(sections);
 }
 

@@ -53,6 +53,8 @@ void successor_destroy(struct successor *successor);
 /* The configuration is good; or something is not, and this program is about to end. */
 void successor_hello(struct successor *successor);
 void successor_refuse(struct successor *successor, const char *why);
+/* The former program lives and goes on when this one fails. */
+bool successor_is_awaited(const struct successor *successor);
 /* Sockets to take instead of binding. NULL: none. */
 struct given *successor_given(struct successor *successor);
 /* The descriptor of the journal's lock, taken out; -1: none. */

@@ -247,11 +247,30 @@ static int read_events(struct app *app, const unsigned char *body, size_t length
     return 0;
 }
 
+/* Secret, and bytes, not JSON. */
+static unsigned char *write_tickets(struct app *app, size_t *length)
+{
+    unsigned char *keys = malloc(PROXY_TICKETS_BYTES_MAX);
+    *length = keys != NULL ? proxy_tickets_export(app->proxy, keys) : 0;
+    return keys;
+}
+
+/* Keys that cannot be used cost a full handshake, no more. */
+static int read_tickets(struct app *app, const unsigned char *body, size_t length)
+{
+    if (length > 0 && proxy_tickets_import(app->proxy, body, length) != 0) {
+        log_line(LOG_LEVEL_WARN,
+                 "keys of session tickets cannot be taken over: clients make full handshakes");
+    }
+    return 0;
+}
+
 /* In the order in which they are read. */
 static const struct section table[] = {
     {.name = "counters", .write = write_counters, .read = read_counters},
     {.name = "states", .optional = true, .write = write_states, .read = read_states},
     {.name = "counting", .optional = true, .write = write_counting, .read = read_counting},
+    {.name = "tls-tickets", .optional = true, .write = write_tickets, .read = read_tickets},
     {.name = "formers", .write = write_formers, .read = read_formers},
     {.name = "events", .optional = true, .write = write_events, .read = read_events},
     {.name = "program", .optional = true, .write = write_program, .read = read_program},
@@ -284,6 +303,9 @@ unsigned char *handover_sections_write(struct app *app, size_t *length)
         (void)snprintf(head.name, sizeof(head.name), "%s", table[i].name);
         bool written = body != NULL && n < CHANNEL_BODY_MAX && append(&all, length, &head, sizeof(head)) &&
                        append(&all, length, body, n);
+        if (body != NULL) {
+            explicit_bzero(body, n);
+        }
         free(body);
         if (!written && (!table[i].optional || all == NULL)) {
             free(all);

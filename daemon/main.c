@@ -5,6 +5,7 @@
  */
 #include "core/config.h"
 #include "core/log.h"
+#include "daemon/activation.h"
 #include "daemon/app.h"
 #include "daemon/demo/demo.h"
 #include "daemon/handover.h"
@@ -64,9 +65,15 @@ static int exit_code(int rc)
     }
 }
 
-static void print_errors(const struct config_errors *errors)
+/* The first of them is why, too. */
+static void print_errors(const struct config_errors *errors, struct err_text *why)
 {
     char *text = config_errors_format(errors);
+    if (errors->len > 0) {
+        const struct config_error *first = &errors->list[0];
+        (void)err_set(why, ERR_INVALID, "its configuration has errors (shuntd -t shows all): %s:%u: %s",
+                      first->path != NULL ? first->path : errors->path, first->line, first->text);
+    }
     fputs(text != NULL ? text : "out of memory while reading the configuration\n", stderr);
     free(text);
 }
@@ -81,11 +88,12 @@ static int check_privileges(const struct config *config)
     return rc;
 }
 
-/* Reads the file and resolves its addresses; prints every fault. */
+/* Reads the file and resolves its addresses; prints every fault. why: the first of them. */
 static int load(const char *path, enum targets_purpose purpose, struct config **config,
-                struct targets **targets)
+                struct targets **targets, struct err_text *why)
 {
     struct config_errors errors;
+    (void)err_set(why, ERR_INVALID, "its configuration has errors: shuntd -t shows them");
     int rc = config_load(path, config, &errors);
     if (rc == 0) {
         config_errors_clear(&errors);
@@ -96,7 +104,7 @@ static int load(const char *path, enum targets_purpose purpose, struct config **
         }
     }
     if (rc != 0 || errors.len > 0) {
-        print_errors(&errors); /* remarks, where all went well */
+        print_errors(&errors, why); /* remarks, where all went well */
     }
     config_errors_clear(&errors);
     if (rc == 0 && check_privileges(*config) != 0) {
@@ -111,7 +119,8 @@ static int check(const char *path)
 {
     struct config *config = NULL;
     struct targets *targets = NULL;
-    if (load(path, TARGETS_CHECK, &config, &targets) != 0) {
+    struct err_text why;
+    if (load(path, TARGETS_CHECK, &config, &targets, &why) != 0) {
         return EX_CONFIG;
     }
     struct err_text err = {""};
@@ -134,9 +143,10 @@ static int check(const char *path)
 struct surroundings {
     struct starter *starter;     /* NULL: the program cannot be upgraded */
     struct successor *successor; /* NULL: it does not take over from another */
+    struct given given;          /* of a service manager */
 };
 
-static int serve_with(const struct config *config, struct targets *targets, const struct surroundings *around)
+static int serve_with(const struct config *config, struct targets *targets, struct surroundings *around)
 {
     struct err_text err = {""};
     struct app *app = NULL;
@@ -145,10 +155,17 @@ static int serve_with(const struct config *config, struct targets *targets, cons
                                         .targets = targets,
                                         .log_fd = STDERR_FILENO,
                                         .starter = around->starter,
-                                        .successor = around->successor};
+                                        .successor = around->successor,
+                                        .given = &around->given};
     int rc = signals_block(NULL, &err);
     if (rc == 0) {
+        rc = activation_take(config, &around->given, &err);
+    }
+    if (rc == 0) {
         rc = app_create(&options, &app, &err);
+    }
+    if (rc == 0) {
+        rc = activation_check(&around->given, &err);
     }
     if (rc == 0) {
         rc = signals_create(app, &signals, &err);
@@ -173,16 +190,15 @@ static int serve_with(const struct config *config, struct targets *targets, cons
     return exit_code(rc);
 }
 
-static int serve_file(const char *path, const struct surroundings *around)
+static int serve_file(const char *path, struct surroundings *around)
 {
     struct config *config = NULL;
     struct targets *targets = NULL;
-    /* The one before knows addresses that this one would begin without. */
-    enum targets_purpose purpose = around->successor != NULL ? TARGETS_RELOAD : TARGETS_START;
-    if (load(path, purpose, &config, &targets) != 0) {
-        successor_refuse(
-            around->successor,
-            "its configuration has errors, or a host name cannot be resolved: shuntd -t shows them");
+    struct err_text why;
+    /* A name without an answer is a fault where another program runs well. */
+    enum targets_purpose purpose = successor_is_awaited(around->successor) ? TARGETS_RELOAD : TARGETS_START;
+    if (load(path, purpose, &config, &targets, &why) != 0) {
+        successor_refuse(around->successor, why.text);
         return EX_CONFIG;
     }
     successor_hello(around->successor);
@@ -207,6 +223,7 @@ static int serve(const char *path, char *const *argv)
     }
     int code = serve_file(path, &around);
     successor_destroy(around.successor);
+    given_clear(&around.given);
     starter_destroy(around.starter);
     return code;
 }

@@ -223,6 +223,11 @@ void successor_refuse(struct successor *self, const char *why)
     }
 }
 
+bool successor_is_awaited(const struct successor *self)
+{
+    return self != NULL && self->channel != NULL;
+}
+
 struct given *successor_given(struct successor *self)
 {
     return self != NULL ? &self->given : NULL;

@@ -116,6 +116,14 @@ static struct listener *listener_at(const struct proxy_service *service, size_t 
     return &service->per_worker[n % workers]->listeners[n / workers * service->listen_len + index];
 }
 
+/* For a socket that others made; those that only count for a bind are theirs. */
+static void inherit_options(int fd)
+{
+    const int on = 1;
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
 /* Sockets that were given are shared where there are fewer of them than workers. */
 static int adopt_tcp(struct proxy_service *service, size_t index, struct given *given, struct err_text *err)
 {
@@ -126,9 +134,7 @@ static int adopt_tcp(struct proxy_service *service, size_t index, struct given *
     for (int fd = given_take(given, purpose, address, &service->foreign[index]); fd >= 0;
          fd = given_take(given, purpose, address, &service->foreign[index])) {
         listener_at(service, index, n++)->fd = fd;
-        if (!set_options(fd, address, false)) {
-            return bind_failed(-1, address, "set socket options", err);
-        }
+        inherit_options(fd);
         if (service->proxy->paces) {
             stream_avoid_pacing(fd, address);
         }

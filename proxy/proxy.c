@@ -200,3 +200,17 @@ int proxy_resume(struct proxy *proxy)
 {
     return ask_workers(proxy, unhold_worker, NULL, NULL);
 }
+
+/* ---- another process goes on */
+
+_Static_assert(PROXY_TICKETS_BYTES_MAX >= TLS_TICKETS_BYTES_MAX, "an export must fit");
+
+size_t proxy_tickets_export(const struct proxy *proxy, uint8_t *out)
+{
+    return proxy->tickets != NULL ? tls_tickets_export(proxy->tickets, out) : 0;
+}
+
+int proxy_tickets_import(struct proxy *proxy, const uint8_t *bytes, size_t length)
+{
+    return proxy->tickets != NULL ? tls_tickets_import(proxy->tickets, bytes, length) : 0;
+}

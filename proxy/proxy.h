@@ -49,6 +49,12 @@ MUST_CHECK int proxy_create(const struct proxy_options *options, struct proxy **
 /* All services destroyed before. */
 void proxy_destroy(struct proxy *proxy);
 uint64_t proxy_max_connections(const struct proxy *proxy);
+/* The keys of session tickets, for another process of ours that goes on with them: secret. Into out, which
+ * has room for PROXY_TICKETS_BYTES_MAX; returns the length, 0 where no service has TLS. import takes such an
+ * export in place of its own keys; without TLS it does nothing. ERR_PARSE, ERR_NOMEM: all stays. */
+#define PROXY_TICKETS_BYTES_MAX 512u
+size_t proxy_tickets_export(const struct proxy *proxy, uint8_t *out);
+MUST_CHECK int proxy_tickets_import(struct proxy *proxy, const uint8_t *bytes, size_t length);
 /*
  * Nothing more is accepted by any service until proxy_resume; the listening sockets stay open, so who comes
  * waits in the kernel. done(context) runs on the control thread once no worker accepts any more. ERR_NOMEM:

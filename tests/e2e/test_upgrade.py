@@ -319,3 +319,11 @@ def test_descriptors_and_processes_do_not_grow(shunt):
         shunt.wait_formers()
         held.append(shunt.descriptors_held())
     assert max(held[1:]) - min(held[1:]) <= 2, f"a check may be under way, no more: {held}"
+
+
+def test_ipv6(daemon, server):
+    shunt = daemon(service([server(named("a")).address], listen=["[::1]:0"]))
+    for _ in range(2):
+        shunt.upgrade()
+        shunt.wait_formers()
+        assert who(shunt.address()) == "a"

@@ -82,14 +82,21 @@ class Daemon:
                 self.namespace.enter()
             if self.files:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (self.files, self.files))
+            self.prepare()
 
         with open(self.errors_path, "ab") as errors:
-            self.popen = subprocess.Popen([self.program, "-c", self.path], stdin=subprocess.DEVNULL,
-                                          stdout=errors, stderr=errors, preexec_fn=prepare, env=self.environment)
+            self.popen = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
+                                          close_fds=type(self) is Daemon, preexec_fn=prepare, env=self.environment)
         wait_until(self.answers, "the admin socket answers", within=10)
         self.descriptors_at_start = self.descriptors_held()
         self.pipes_at_start = descriptor_kinds(self.pid).get("pipe", 0)  # the event loops have some
         return self
+
+    def command(self):
+        return [self.program, "-c", self.path]
+
+    def prepare(self):
+        """In the new process, before the program runs."""
 
     def answers(self):
         assert self.popen.poll() is None, f"shuntd ended with {self.popen.returncode}:\n{self.log()}"
