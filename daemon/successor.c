@@ -62,21 +62,21 @@ int handover_check(const json_t *introduction, struct err_text *err)
 
 /* ---- what is offered */
 
-static int keep_before(struct successor *self, int fd, pid_t pid)
+static int keep_before(struct successor *successor, int fd, pid_t pid)
 {
-    void *more = realloc(self->before, (self->before_len + 1) * sizeof(*self->before));
+    void *more = realloc(successor->before, (successor->before_len + 1) * sizeof(*successor->before));
     if (more == NULL) {
         (void)close(fd);
         return ERR_NOMEM;
     }
-    self->before = more;
-    self->before[self->before_len].fd = fd;
-    self->before[self->before_len++].pid = pid;
+    successor->before = more;
+    successor->before[successor->before_len].fd = fd;
+    successor->before[successor->before_len++].pid = pid;
     return 0;
 }
 
 /* Takes fd over in any case. A socket that cannot be used is left: the address is then bound, or refused. */
-static int keep(struct successor *self, const json_t *what, int fd)
+static int keep(struct successor *successor, const json_t *what, int fd)
 {
     const char *purpose = json_string_value(json_object_get(what, "purpose"));
     const char *wanted_text = json_string_value(json_object_get(what, "wanted"));
@@ -87,56 +87,56 @@ static int keep(struct successor *self, const json_t *what, int fd)
         return 0;
     }
     if (strcmp(purpose, "journal") == 0) {
-        if (self->lock >= 0) {
-            (void)close(self->lock);
+        if (successor->lock >= 0) {
+            (void)close(successor->lock);
         }
-        self->lock = fd;
+        successor->lock = fd;
         return 0;
     }
     if (strcmp(purpose, "former") == 0) {
-        return keep_before(self, fd, (pid_t)json_integer_value(json_object_get(what, "pid")));
+        return keep_before(successor, fd, (pid_t)json_integer_value(json_object_get(what, "pid")));
     }
     bool known = wanted_text != NULL && addr_parse(wanted_text, NULL, &wanted, &err) == 0;
-    int rc = given_add(&self->given, fd, purpose, known ? &wanted : NULL,
+    int rc = given_add(&successor->given, fd, purpose, known ? &wanted : NULL,
                        json_is_true(json_object_get(what, "foreign")), &err);
     return rc == ERR_NOMEM ? rc : 0;
 }
 
-static int keep_all(struct successor *self, struct channel_message *message)
+static int keep_all(struct successor *successor, struct channel_message *message)
 {
     json_t *list = json_loadb((const char *)message->body, message->length, 0, NULL);
     int rc = 0;
     for (size_t i = 0; i < message->fds_len && rc == 0; i++) {
-        rc = keep(self, json_array_get(list, i), message->fds[i]);
+        rc = keep(successor, json_array_get(list, i), message->fds[i]);
         message->fds[i] = -1;
     }
     json_decref(list);
     return rc;
 }
 
-static void is_gone(struct successor *self)
+static void is_gone(struct successor *successor)
 {
-    channel_destroy(self->channel);
-    self->channel = NULL;
+    channel_destroy(successor->channel);
+    successor->channel = NULL;
 }
 
-static int read_offer(struct successor *self, struct err_text *err)
+static int read_offer(struct successor *successor, struct err_text *err)
 {
     struct channel_message message;
     for (bool all = false; !all;) {
-        int rc = channel_receive_within(self->channel, HANDOVER_MOMENT_US, &message);
+        int rc = channel_receive_within(successor->channel, HANDOVER_MOMENT_US, &message);
         if (rc == 0) {
             return err_set(err, ERR_TIMEOUT, "the program that started this one does not say what for");
         }
         if (rc < 0) {
-            is_gone(self);
+            is_gone(successor);
             return 0;
         }
-        rc = message.kind == HANDOVER_SOCKETS ? keep_all(self, &message) : 0;
+        rc = message.kind == HANDOVER_SOCKETS ? keep_all(successor, &message) : 0;
         if (message.kind == HANDOVER_OFFER) {
             json_t *offer = json_loadb((const char *)message.body, message.length, 0, NULL);
             rc = handover_check(offer, err);
-            self->pid = (pid_t)json_integer_value(json_object_get(offer, "pid"));
+            successor->pid = (pid_t)json_integer_value(json_object_get(offer, "pid"));
             json_decref(offer);
             all = true;
         }
@@ -172,72 +172,72 @@ int successor_create(struct successor **out, struct err_text *err)
     if (fd < 0) {
         return 0;
     }
-    struct successor *self = calloc(1, sizeof(*self));
-    if (self == NULL || channel_create(fd, &self->channel) != 0) {
-        free(self);
+    struct successor *successor = calloc(1, sizeof(*successor));
+    if (successor == NULL || channel_create(fd, &successor->channel) != 0) {
+        free(successor);
         (void)close(fd);
         return err_set(err, ERR_NOMEM, "out of memory");
     }
-    self->lock = -1;
+    successor->lock = -1;
     (void)failpoint("successor-begin");
-    int rc = read_offer(self, err);
+    int rc = read_offer(successor, err);
     if (rc != 0) {
-        successor_refuse(self, err->text);
-        successor_destroy(self);
+        successor_refuse(successor, err->text);
+        successor_destroy(successor);
         return rc;
     }
-    *out = self;
+    *out = successor;
     return 0;
 }
 
-void successor_destroy(struct successor *self)
+void successor_destroy(struct successor *successor)
 {
-    if (self == NULL) {
+    if (successor == NULL) {
         return;
     }
-    channel_destroy(self->channel);
-    given_clear(&self->given);
-    for (size_t i = 0; i < self->before_len; i++) {
-        (void)close(self->before[i].fd);
+    channel_destroy(successor->channel);
+    given_clear(&successor->given);
+    for (size_t i = 0; i < successor->before_len; i++) {
+        (void)close(successor->before[i].fd);
     }
-    free(self->before);
-    if (self->lock >= 0) {
-        (void)close(self->lock);
+    free(successor->before);
+    if (successor->lock >= 0) {
+        (void)close(successor->lock);
     }
-    free(self);
+    free(successor);
 }
 
-void successor_hello(struct successor *self)
+void successor_hello(struct successor *successor)
 {
-    if (self != NULL && self->channel != NULL) {
+    if (successor != NULL && successor->channel != NULL) {
         (void)failpoint("successor-loaded");
-        (void)(handover_send_json(self->channel, HANDOVER_HELLO, handover_introduction(), NULL, 0) == 0);
+        (void)(handover_send_json(successor->channel, HANDOVER_HELLO, handover_introduction(), NULL, 0) == 0);
     }
 }
 
-void successor_refuse(struct successor *self, const char *why)
+void successor_refuse(struct successor *successor, const char *why)
 {
-    if (self != NULL && self->channel != NULL) {
-        (void)(channel_send(self->channel, HANDOVER_REFUSED, why, strlen(why), NULL, 0) == 0);
-        (void)(channel_flush_within(self->channel, CLOCK_US_PER_S) == 0);
+    if (successor != NULL && successor->channel != NULL) {
+        (void)(channel_send(successor->channel, HANDOVER_REFUSED, why, strlen(why), NULL, 0) == 0);
+        (void)(channel_flush_within(successor->channel, CLOCK_US_PER_S) == 0);
     }
 }
 
-bool successor_is_awaited(const struct successor *self)
+bool successor_is_awaited(const struct successor *successor)
 {
-    return self != NULL && self->channel != NULL;
+    return successor != NULL && successor->channel != NULL;
 }
 
-struct given *successor_given(struct successor *self)
+struct given *successor_given(struct successor *successor)
 {
-    return self != NULL ? &self->given : NULL;
+    return successor != NULL ? &successor->given : NULL;
 }
 
-int successor_take_lock(struct successor *self)
+int successor_take_lock(struct successor *successor)
 {
-    int lock = self != NULL ? self->lock : -1;
-    if (self != NULL) {
-        self->lock = -1;
+    int lock = successor != NULL ? successor->lock : -1;
+    if (successor != NULL) {
+        successor->lock = -1;
     }
     return lock;
 }
@@ -245,43 +245,43 @@ int successor_take_lock(struct successor *self)
 /* ---- taking over */
 
 /* Waits for the word; *sections stays empty when the former is gone. */
-static int await(struct successor *self, struct channel_message *take)
+static int await(struct successor *successor, struct channel_message *take)
 {
     *take = (struct channel_message){.kind = 0};
     (void)failpoint("successor-built");
-    if (self->channel != NULL) {
-        (void)(channel_send(self->channel, HANDOVER_READY, NULL, 0, NULL, 0) == 0);
+    if (successor->channel != NULL) {
+        (void)(channel_send(successor->channel, HANDOVER_READY, NULL, 0, NULL, 0) == 0);
         (void)failpoint("successor-ready");
     }
-    while (self->channel != NULL) {
-        int rc = channel_receive_within(self->channel, CLOCK_NEVER, take);
+    while (successor->channel != NULL) {
+        int rc = channel_receive_within(successor->channel, CLOCK_NEVER, take);
         if (rc > 0 && take->kind == HANDOVER_TAKE) {
             return 0;
         }
         channel_message_clear(take);
         if (rc < 0) {
-            is_gone(self);
+            is_gone(successor);
         }
     }
     return 0;
 }
 
 /* The former and those before it are the app's from now on. */
-static int hand_to_app(struct successor *self, struct app *app)
+static int hand_to_app(struct successor *successor, struct app *app)
 {
     int rc = 0;
-    for (size_t i = 0; i < self->before_len && rc == 0; i++) {
+    for (size_t i = 0; i < successor->before_len && rc == 0; i++) {
         struct channel *channel = NULL;
-        rc = channel_create(self->before[i].fd, &channel);
+        rc = channel_create(successor->before[i].fd, &channel);
         if (rc == 0) {
-            self->before[i].fd = -1;
-            rc = former_add(app, channel, self->before[i].pid, false);
+            successor->before[i].fd = -1;
+            rc = former_add(app, channel, successor->before[i].pid, false);
         }
     }
-    if (rc == 0 && self->channel != NULL) {
+    if (rc == 0 && successor->channel != NULL) {
         app->settling = true;
-        rc = former_add(app, self->channel, self->pid, true);
-        self->channel = NULL;
+        rc = former_add(app, successor->channel, successor->pid, true);
+        successor->channel = NULL;
     }
     return rc;
 }
@@ -301,12 +301,12 @@ static int begin_checks(struct app *app, struct err_text *err)
     return rc;
 }
 
-int successor_take(struct successor *self, struct app *app, struct err_text *err)
+int successor_take(struct successor *successor, struct app *app, struct err_text *err)
 {
     struct channel_message take;
-    int rc = await(self, &take);
+    int rc = await(successor, &take);
     (void)failpoint("successor-taking");
-    given_clear(&self->given); /* what the configuration does not name any more */
+    given_clear(&successor->given); /* what the configuration does not name any more */
     if (rc == 0) {
         rc = journal_resume(app->journal, err);
     }
@@ -315,7 +315,7 @@ int successor_take(struct successor *self, struct app *app, struct err_text *err
         events_add(app->events, clock_wall_us(), EVENTS_WARN, NULL, "upgrade", "upgrade", NULL,
                    "the former program ended before it could hand over: goes on from the journal");
     }
-    if (rc == 0 && hand_to_app(self, app) != 0) {
+    if (rc == 0 && hand_to_app(successor, app) != 0) {
         rc = err_set(err, ERR_NOMEM, "out of memory");
     }
     if (rc == 0) {
