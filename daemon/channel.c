@@ -121,7 +121,7 @@ static int queue(struct channel *channel, struct head head, const unsigned char 
 int channel_send(struct channel *channel, uint32_t kind, const void *body, size_t length, const int *fds,
                  size_t fds_len)
 {
-    const unsigned char *at = body;
+    const unsigned char *at = length > 0 ? body : (const unsigned char *)"";
     if (fds_len > CHANNEL_FDS_MAX || length > CHANNEL_BODY_MAX || (fds_len > 0 && length > PART_MAX)) {
         return ERR_RANGE;
     }

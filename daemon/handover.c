@@ -651,7 +651,9 @@ void handover_cancel(struct handover *h)
         (void)(handover_send_json(h->channel, HANDOVER_STOP, json_pack("{s:b}", "at_once", 0), NULL, 0) == 0);
         return;
     }
-    fail(h, "the program is told to stop");
+    if (h->step < STEP_LINGERING) { /* else it is the service, and none of our business */
+        fail(h, "the program is told to stop");
+    }
 }
 
 bool handover_is_busy(const struct handover *h)

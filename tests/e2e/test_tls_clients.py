@@ -102,6 +102,22 @@ def test_sessions_over_all_workers(front, pairs, version):
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_sessions_over_an_upgrade(front, pairs, version):
+    shunt = front(tls(*pairs.values()))
+    context = client_context(version=version)
+    with connect_tls(shunt.port(), context, "default.example") as client:
+        client.send(b"who\n")
+        assert client.receive_line() == b"a who\n"
+        session = client.tls.session
+    shunt.upgrade()
+    shunt.wait_formers()
+    with connect_tls(shunt.port(), context, "default.example", session=session) as client:
+        client.send(b"who\n")
+        assert client.receive_line() == b"a who\n"
+        assert client.tls.session_reused, "the keys of tickets were handed over"
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
 def test_a_session_is_of_one_name(front, pairs, version):
     """RFC 6066 3; also where both names have the same certificate."""
     port = front(tls(*pairs.values())).port()

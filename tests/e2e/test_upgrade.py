@@ -148,6 +148,17 @@ def test_a_stop_reaches_the_former_program(daemon, server):
         assert client.receive_all() == b""
 
 
+def test_a_signal_to_the_former_program_is_for_that_one(daemon, server):
+    shunt = daemon(service([server(named("a")).address]))
+    with connect(shunt.port()) as client:
+        client.send(b"who\n")
+        client.receive_line()
+        shunt.upgrade()
+        shunt.formers[0].terminate()
+        shunt.wait_formers()
+        assert who(shunt.port()) == "a"
+
+
 def test_the_former_program_has_a_timeout(daemon, server):
     shunt = daemon(service([server(named("a")).address]), upgrade={"drain_timeout": "200ms"})
     with connect(shunt.port()) as client:
