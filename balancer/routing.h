@@ -79,9 +79,11 @@ struct routing_backend_spec {
 struct routing_panic {
     uint32_t threshold_bp;
     enum config_panic action;
+    bool addressed; /* connections come to the group by name too (sni.routes), whatever the split is */
 };
 
-struct routing_panic routing_panic_of(const struct config_group *config);
+struct routing_panic routing_panic_of(const struct config_service *service,
+                                      const struct config_group *config);
 
 struct routing_group_spec {
     const char *name;
@@ -145,8 +147,8 @@ size_t routing_usable(const struct routing *routing, size_t group);
  * when the group's connections are refused or go to the other group. */
 size_t routing_serving(const struct routing *routing, size_t group);
 /* Whether too few of its backends are usable, as published last. Never of a group that nobody is sent to
- * (neither active nor the target of a migration). usable and eligible, when set: how many are,
- * and of how many that the operator (and their agents) let serve; backups are not among them. */
+ * (neither active nor the target of a migration, nor addressed by name). usable and eligible, when set: how
+ * many are, and of how many that the operator (and their agents) let serve; backups are not among them. */
 bool routing_in_panic(const struct routing *routing, size_t group, size_t *usable, size_t *eligible);
 struct routing_panic routing_panic(const struct routing *routing, size_t group);
 /* Whether only backups serve: there are others, and none of them is usable. */

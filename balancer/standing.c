@@ -5,6 +5,8 @@
  */
 #include "balancer/view_internal.h"
 
+#include <string.h>
+
 #define BP_FULL 10000u
 
 bool backend_eligible(const struct backend *backend)
@@ -134,10 +136,15 @@ void backend_read_successes(const struct backend *backend, uint64_t *connected, 
 
 /* ---- panic */
 
-struct routing_panic routing_panic_of(const struct config_group *config)
+struct routing_panic routing_panic_of(const struct config_service *service, const struct config_group *config)
 {
-    return (struct routing_panic){.threshold_bp = config->panic.present ? config->panic.threshold_bp : 0,
+    struct routing_panic panic = {.threshold_bp = config->panic.present ? config->panic.threshold_bp : 0,
                                   .action = config->panic.action};
+    for (size_t i = 0; i < service->sni.routes_len; i++) {
+        const char *group = service->sni.routes[i].group;
+        panic.addressed |= group != NULL && strcmp(group, config->name) == 0;
+    }
+    return panic;
 }
 
 struct panic_count panic_count(const struct model_group *group)
@@ -171,7 +178,7 @@ bool routing_in_panic(const struct routing *routing, size_t group, size_t *usabl
     if (eligible != NULL) {
         *eligible = count.eligible;
     }
-    bool takes_part = group == routing->active || group == routing->target;
+    bool takes_part = group == routing->active || group == routing->target || in->panic.addressed;
     return takes_part && (in->built != NULL ? in->built->panics : panic_is(in));
 }
 

@@ -20,11 +20,6 @@ static void check_outlier(struct settings_reader *reader, const config_setting_t
                           "looks at nothing: every number of failures is 0; leave the section out to switch "
                           "it off");
     }
-    if (group->backends_len == 1) {
-        settings_complain(reader, node,
-                          "the group has one backend, and the last one is never taken out: the section would "
-                          "do nothing");
-    }
 }
 
 static void check_panic(struct settings_reader *reader, const config_setting_t *node,

@@ -50,7 +50,7 @@ static int create_routing(struct app *app, struct app_service *service, struct e
                                                 .balance = config->groups[g].balance,
                                                 .queue_size = config->groups[g].queue.size,
                                                 .queue_timeout_us = config->groups[g].queue.timeout_us,
-                                                .panic = routing_panic_of(&config->groups[g]),
+                                                .panic = routing_panic_of(config, &config->groups[g]),
                                                 .backends = service->targets->groups[g].backends,
                                                 .backends_len = service->targets->groups[g].backends_len,
                                                 .room = service->targets->groups[g].room};

@@ -166,7 +166,7 @@ static int prepare_groups(struct reload *reload, struct change *change, size_t i
                                                 .balance = config->groups[g].balance,
                                                 .queue_size = config->groups[g].queue.size,
                                                 .queue_timeout_us = config->groups[g].queue.timeout_us,
-                                                .panic = routing_panic_of(&config->groups[g]),
+                                                .panic = routing_panic_of(config, &config->groups[g]),
                                                 .backends = targets->backends,
                                                 .backends_len = targets->backends_len};
     }

@@ -180,7 +180,7 @@ static int change(struct names *names, struct err_text *err)
         groups[g].balance = config->groups[g].balance;
         groups[g].queue_size = config->groups[g].queue.size;
         groups[g].queue_timeout_us = config->groups[g].queue.timeout_us;
-        groups[g].panic = routing_panic_of(&config->groups[g]);
+        groups[g].panic = routing_panic_of(config, &config->groups[g]);
         rc = names_specs(config, g, hosts, names->len, &specs, &groups[g].backends_len);
         groups[g].backends = specs;
         rc = rc == 0 ? 0 : err_set(err, rc, "out of memory");

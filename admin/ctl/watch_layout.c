@@ -283,6 +283,11 @@ static void put_group(struct page *page, const json_t *service, const json_t *gr
         : usable == 0      ? page->signs->bad
                            : page->signs->warn,
         usable, backends, integer_of(group, "open"));
+    if (json_is_object(json_object_get(group, "panic"))) {
+        add(line, " %s panic  ", page->signs->bad);
+    } else if (json_is_true(json_object_get(group, "on_backups"))) {
+        add(line, " %s on backups  ", page->signs->warn);
+    }
     if (rate >= 0) {
         add(line, rate >= 10 ? " %.0f/s" : " %.1f/s", rate);
     }

@@ -490,6 +490,62 @@ static void test_a_group_without_traffic_does_not_panic(void **state)
     routing_destroy(routing);
 }
 
+/* A connection that was sent to the group by name stays there: what is usable serves, or all, or none. */
+static void test_a_group_asked_for_by_name_helps_itself(void **state)
+{
+    (void)state;
+    static const enum config_panic actions[] = {CONFIG_PANIC_OTHER_GROUP, CONFIG_PANIC_USE_ALL,
+                                                CONFIG_PANIC_REFUSE};
+    for (size_t a = 0; a < 3; a++) {
+        struct routing *routing = panicking(CONFIG_BALANCE_ROUND_ROBIN, actions[a], 5000, true, 0);
+        struct support_picker picker;
+        unsigned to_first = 0;
+        unsigned served = 0;
+        migrate_to_new(routing);
+        leave_up(routing, 1);
+        support_picker_init(&picker, routing, 0);
+        for (unsigned i = 0; i < 80; i++) {
+            struct routing_attempts attempts;
+            struct lease lease;
+            memset(&attempts, 0, sizeof(attempts));
+            attempts.fixed = true;
+            attempts.group = 1;
+            if (routing_pick(routing_view(routing), &picker.input, &attempts, &lease) == 0) {
+                assert_int_equal(lease.group, 1);
+                served++;
+                to_first += support_index(routing, lease.backend) == 0;
+                lease_release(&lease, -1, picker.input.now_us);
+            }
+        }
+        assert_int_equal(served, actions[a] == CONFIG_PANIC_REFUSE ? 0 : 80);
+        assert_int_equal(to_first, actions[a] == CONFIG_PANIC_OTHER_GROUP ? 80
+                                   : actions[a] == CONFIG_PANIC_USE_ALL   ? 10
+                                                                          : 0);
+        routing_destroy(routing);
+    }
+}
+
+static void test_a_group_asked_for_by_name_panics_visibly(void **state)
+{
+    (void)state;
+    static char old_name[] = "old";
+    static char new_name[] = "new";
+    static char host[] = "new.example";
+    struct config_sni_route route = {.name = host, .group = new_name};
+    struct config_group groups[2] = {{.name = old_name}, {.name = new_name}};
+    struct config_service service = {.groups = groups, .groups_len = 2};
+    groups[1].panic.present = true;
+    groups[1].panic.threshold_bp = 100;
+    service.sni.routes = &route;
+    service.sni.routes_len = 1;
+    assert_int_equal(routing_panic_of(&service, &groups[0]).threshold_bp, 0);
+    assert_false(routing_panic_of(&service, &groups[0]).addressed);
+    assert_int_equal(routing_panic_of(&service, &groups[1]).threshold_bp, 100);
+    assert_true(routing_panic_of(&service, &groups[1]).addressed);
+    route.group = NULL;
+    assert_false(routing_panic_of(&service, &groups[1]).addressed);
+}
+
 /* ---- backups */
 
 static void test_backups_serve_alone_and_step_back(void **state)
@@ -562,6 +618,8 @@ int main(void)
         cmocka_unit_test(test_panic_refuses),
         cmocka_unit_test(test_a_drained_backend_is_no_reason_for_panic),
         cmocka_unit_test(test_a_group_without_traffic_does_not_panic),
+        cmocka_unit_test(test_a_group_asked_for_by_name_helps_itself),
+        cmocka_unit_test(test_a_group_asked_for_by_name_panics_visibly),
         cmocka_unit_test(test_backups_serve_alone_and_step_back),
         cmocka_unit_test(test_a_connection_goes_on_to_a_backup),
     };
