@@ -119,6 +119,18 @@ int args_read_group(struct args_reader *reader, const char *word)
     return refuse_unknown(reader->err, "group", word, group_name_at, routing, routing_groups(routing));
 }
 
+/* A host name of the configuration is none of the backends that it stands for. */
+static bool is_host(const struct admin_service *service, const char *group, const char *word)
+{
+    for (size_t i = 0; service->names != NULL && i < names_count(service->names); i++) {
+        if (strcmp(names_backend(service->names, i), word) == 0 &&
+            strcmp(names_group(service->names, i), group) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* SERVICE/GROUP/BACKEND; the backend's name may hold slashes (a Unix path), the others cannot. */
 int args_read_backend(struct args_reader *reader, const char *word)
 {
@@ -144,6 +156,13 @@ int args_read_backend(struct args_reader *reader, const char *word)
     reader->out->backend = routing_find_backend(of.routing, of.group, second + 1);
     if (reader->out->backend != NULL) {
         return ERR_OK;
+    }
+    if (is_host(reader->out->service, group, second + 1)) {
+        return err_set(
+            reader->err, ERR_NOT_FOUND,
+            "\"%.100s\" is a host name: say which of its addresses, %.60s/%.60s/%.100s@ADDRESS; status "
+            "shows them",
+            second + 1, service, group, second + 1);
     }
     return refuse_unknown(reader->err, "backend", second + 1, backend_name_at, &of,
                           routing_backends(of.routing, of.group));

@@ -99,6 +99,7 @@ def test_a_set_changes_under_open_connections(shunt, dns):
 
 
 def test_an_address_comes_back_as_it_was(shunt, dns, port):
+    shunt.ctl("weight", f"web/old/db.test:{port}", 7).refused("is a host name: say which of its addresses", "@ADDRESS")
     shunt.ctl("weight", f"web/old/db.test:{port}@{ONE}:{port}", 7).ok()
     with connect(shunt.port()) as client, connect(shunt.port()) as other:
         for one in (client, other):
