@@ -165,7 +165,7 @@ static void an_address_that_comes_and_goes_is_held(void **state)
     hear(&set, &usual, "10.0.0.1:80 10.0.0.2:80", 5, S);
     for (unsigned i = 1; i < 200; i++) { /* a server that tells one of two at a time */
         struct name_change change =
-            hear(&set, &usual, i % 2 == 0 ? "10.0.0.1:80" : "10.0.0.2:80", 5, S + 5 * i * S);
+            hear(&set, &usual, i % 2 == 0 ? "10.0.0.1:80" : "10.0.0.2:80", 5, S + UINT64_C(5) * i * S);
         assert_int_equal(change.added + change.returned + change.leaving, 0);
     }
     assert_int_equal(set.len, 2);
@@ -229,7 +229,7 @@ static void a_thousand_addresses_are_bounded_and_stable(void **state)
             list[i] = list[j];
             list[j] = other;
         }
-        assert_int_equal(name_set_take(&set, &usual, &answer, (1 + round) * 60 * S, &change), 0);
+        assert_int_equal(name_set_take(&set, &usual, &answer, (UINT64_C(1) + round) * 60 * S, &change), 0);
         assert_int_equal(change.added, round == 0 ? 64 : 0);
         assert_int_equal(change.left_out, round == 0); /* said once */
         assert_int_equal(set.len, 64);
