@@ -42,14 +42,14 @@ int given_add(struct given *given, int fd, const char *purpose, const struct add
 {
     struct given_socket one = {.fd = fd, .foreign = foreign};
     int rc = examine(fd, &one, err);
-    struct given_socket *list =
-        rc == 0 ? realloc(given->list, (given->len + 1) * sizeof(*list)) : given->list;
-    if (rc == 0 && list == NULL) {
-        rc = err_set(err, ERR_NOMEM, "out of memory for a socket that was handed over");
-    }
     if (rc != 0) {
         (void)close(fd);
         return rc;
+    }
+    struct given_socket *list = realloc(given->list, (given->len + 1) * sizeof(*list));
+    if (list == NULL) {
+        (void)close(fd);
+        return err_set(err, ERR_NOMEM, "out of memory for a socket that was handed over");
     }
     (void)snprintf(one.purpose, sizeof(one.purpose), "%s", purpose);
     one.wanted = wanted != NULL ? *wanted : one.bound;

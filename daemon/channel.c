@@ -257,6 +257,16 @@ static int append(struct channel *channel, const unsigned char *body, size_t len
     return 0;
 }
 
+static void close_fds(struct channel_message *message)
+{
+    for (size_t i = 0; i < message->fds_len; i++) {
+        if (message->fds[i] >= 0) {
+            (void)close(message->fds[i]);
+        }
+    }
+    message->fds_len = 0;
+}
+
 int channel_receive(struct channel *channel, struct channel_message *out)
 {
     static const int gone = ERR_SYSTEM;
@@ -270,16 +280,16 @@ int channel_receive(struct channel *channel, struct channel_message *out)
             continue;
         }
         if (n < 0) {
-            free(body);
             int cause = errno;
-            channel_message_clear(out);
+            free(body);
+            close_fds(out);
             return cause == EAGAIN ? 0 : cause == EBADMSG ? ERR_CORRUPT : gone;
         }
         rc = append(channel, body, (size_t)n);
     }
     free(body);
     if (rc != 0) {
-        channel_message_clear(out);
+        close_fds(out);
         return rc;
     }
     out->kind = head.kind;
@@ -310,11 +320,7 @@ int channel_receive_within(struct channel *channel, uint64_t wait_us, struct cha
 
 void channel_message_clear(struct channel_message *message)
 {
-    for (size_t i = 0; i < message->fds_len; i++) {
-        if (message->fds[i] >= 0) {
-            (void)close(message->fds[i]);
-        }
-    }
+    close_fds(message);
     if (message->body != NULL) {
         explicit_bzero(message->body, message->length);
     }

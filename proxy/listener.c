@@ -6,6 +6,7 @@
 #include "core/clock.h"
 #include "proxy/proxy_internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
@@ -139,6 +140,7 @@ static int adopt_tcp(struct proxy_service *service, size_t index, struct given *
             stream_avoid_pacing(fd, address);
         }
     }
+    assert(n > 0); /* they were counted before */
     for (size_t w = n; w < service->proxy->workers; w++) {
         listener_at(service, index, w)->fd =
             fcntl(listener_at(service, index, w % n)->fd, F_DUPFD_CLOEXEC, 0);
