@@ -81,7 +81,8 @@ def fixture_asked(web, tmp_path):
     answer = tmp_path / "answer"
 
     def make(plan=None, **hooks):
-        script = f"until [ -e {answer} ]; do sleep 0.02; done; exit $(cat {answer})"
+        # A hook outlives a daemon that is killed: this one looks after its parent.
+        script = f"until [ -e {answer} ]; do kill -0 $PPID || exit 1; sleep 0.02; done; exit $(cat {answer})"
         return web({**(plan or steps(("25%", "1h"), ("100%", "1h"))),
                     "hooks": [hook("before-step", script, timeout="1m"), *(hook(*one) for one in hooks.items())]}), answer
     return make
