@@ -43,19 +43,16 @@ void queue_destroy(struct queue *queue)
 
 /* ---- who has room for whom */
 
-/* Connections that the backends which a new connection would go to could take now. Where there is no such
- * backend nobody has anything to wait for: then all are to be told. */
+/* Connections that the backends which a new connection would go to could take now; UINT64_MAX: one of them
+ * has no limit. */
 static uint64_t group_room(const struct view_group *group)
 {
     const struct strategy_pool *pool = &group->pools[VIEW_REGULAR];
     pool = pool->len > 0 ? pool : &group->pools[VIEW_BACKUP];
-    if (pool->len == 0 || pool->limits == NULL) {
-        return UINT64_MAX;
-    }
     uint64_t room = 0;
     for (uint32_t i = 0; i < pool->len; i++) {
         uint32_t claims = atomic_load(&pool->board->claims[pool->members[i].slot].count);
-        if (pool->limits[i] == 0) {
+        if (pool->limits == NULL || pool->limits[i] == 0) {
             return UINT64_MAX;
         }
         room += claims <= pool->limits[i] ? pool->limits[i] + UINT64_C(1) - claims : 0;
@@ -63,8 +60,10 @@ static uint64_t group_room(const struct view_group *group)
     return room;
 }
 
-/* Whether a pick of this connection would find something, be it that there is nothing left for it. */
-static bool group_serves(const struct view_group *group, const struct routing_attempts *attempts)
+enum finding { FINDS_ROOM, FINDS_FULL, FINDS_NOTHING };
+
+/* What a pick of this connection would come to in a group. */
+static enum finding look(const struct view_group *group, const struct routing_attempts *attempts)
 {
     for (unsigned kind = 0; kind < VIEW_KINDS; kind++) {
         const struct strategy_pool *pool = &group->pools[kind];
@@ -72,39 +71,72 @@ static bool group_serves(const struct view_group *group, const struct routing_at
         for (uint32_t i = 0; i < pool->len; i++) {
             bool tried = strategy_tried(attempts, pool->members[i].backend);
             if (!tried && !strategy_full(pool, i)) {
-                return true;
+                return FINDS_ROOM;
             }
             left |= !tried;
         }
         if (left) {
-            return false;
+            return FINDS_FULL;
         }
     }
-    return true;
+    return FINDS_NOTHING;
+}
+
+/* The group that takes what this one has no room for: where that is set, or in a panic that hands over. */
+static uint32_t helper_of(const struct routing_view *view, uint32_t group)
+{
+    const struct view_group *own = view->groups[group];
+    uint32_t other = view_other_group(view, group);
+    if (other == ROUTING_NONE) {
+        return ROUTING_NONE;
+    }
+    bool panics = own->panics && own->panic == CONFIG_PANIC_OTHER_GROUP && !view->groups[other]->panics;
+    return view->fallback_when_full || panics ? other : ROUTING_NONE;
+}
+
+/* In a panic that refuses there is nothing to wait for. */
+static bool group_refuses(const struct view_group *group)
+{
+    return group->panics && group->panic == CONFIG_PANIC_REFUSE;
+}
+
+/* Whether this one is to be woken: there is room for it, or there is nothing left that it could wait for,
+ * which it must learn. Of the helping group only room counts. */
+static bool concerns(const struct view_group *own, const struct view_group *helper,
+                     const struct routing_attempts *attempts)
+{
+    return group_refuses(own) || look(own, attempts) != FINDS_FULL ||
+           (helper != NULL && !attempts->fixed && look(helper, attempts) == FINDS_ROOM);
+}
+
+/* How many may be woken at a time: as many as there is room for; all of them when there is nobody to wait
+ * for. */
+static uint64_t count_room(const struct view_group *own, const struct view_group *helper)
+{
+    bool none = own->pools[VIEW_REGULAR].len + own->pools[VIEW_BACKUP].len == 0;
+    uint64_t room = none || group_refuses(own) ? UINT64_MAX : group_room(own);
+    uint64_t more = helper != NULL ? group_room(helper) : 0;
+    return room < UINT64_MAX - more ? room + more : UINT64_MAX;
 }
 
 /* Wakes those at the front for whom there is room. */
 static void wake(const struct routing_view *view, uint32_t group, bool all)
 {
-    struct queue *queue = view->groups[group]->queue;
+    const struct view_group *own = view->groups[group];
+    struct queue *queue = own->queue;
     if (atomic_load(&queue->waiting) == 0) {
         return;
     }
-    uint32_t other = view->fallback_when_full ? view_other_group(view, group) : ROUTING_NONE;
-    const struct view_group *own = view->groups[group];
+    uint32_t other = helper_of(view, group);
     const struct view_group *helper = other != ROUTING_NONE ? view->groups[other] : NULL;
     lock_take(&queue->lock);
-    uint64_t room = all ? UINT64_MAX : group_room(own);
-    uint64_t more = helper != NULL ? group_room(helper) : 0;
-    room = room < UINT64_MAX - more ? room + more : UINT64_MAX;
+    uint64_t room = all ? UINT64_MAX : count_room(own, helper);
     list_each (node, &queue->waiters) {
         struct routing_waiter *waiter = list_entry(node, struct routing_waiter, node);
         if (queue->woken >= room) {
             break;
         }
-        if (!waiter->woken &&
-            (all || group_serves(own, &waiter->attempts) ||
-             (helper != NULL && !waiter->attempts.fixed && group_serves(helper, &waiter->attempts)))) {
+        if (!waiter->woken && (all || concerns(own, helper, &waiter->attempts))) {
             waiter->woken = true;
             queue->woken++;
             waiter->wake(waiter);
@@ -120,8 +152,8 @@ void routing_wake(const struct routing *routing, uint32_t group)
         return;
     }
     wake(view, group, false);
-    uint32_t other = view->fallback_when_full ? view_other_group(view, group) : ROUTING_NONE;
-    if (other != ROUTING_NONE) {
+    uint32_t other = view_other_group(view, group);
+    if (other != ROUTING_NONE && helper_of(view, other) == group) {
         wake(view, other, false);
     }
 }

@@ -202,3 +202,23 @@ def test_cancel_misses_a_query_on_the_other_side(database, sides, client):
     old.ask("select pg_cancel_backend(pid) from pg_stat_activity where query like 'select pg_sleep%'")
     query.check_cancelled()
     moves.check_closed(shunt)
+
+
+def test_more_clients_than_it_may_have_sessions(daemon, sides):
+    """Thirty clients that come and go before six sessions: they wait for one another, none fails; also over a move."""
+    old, new = sides
+    limited = {**CHECKED, "max_connections": 6, "queue": {"size": 100, "timeout": "60s"}}
+    shunt = moves.proven(daemon(service([old.address], [new.address], migration=moves.HELD, group_settings=limited),
+                                log={"level": "info"}))
+    # A thread for each: connecting, pgbench would hold up those of its clients that have a session.
+    words = pgbench(shunt.port(), "-C", "-t", 12, "-j", 30)
+    words[words.index("-c") + 1] = 30
+    assert transactions(output(words, cwd=old.folder)) == 360
+    connections = shunt.service()["connections"]
+    assert connections["queued"] > 100, connections
+    assert connections["closed"]["queue-full"] == connections["closed"]["queue-timeout"] == 0
+    assert shunt.group("old")["queue"]["waited_us"]["n"] > 100
+    shunt.ctl("start", "web", "from-share", "100%", "force").ok()
+    assert transactions(output(words, cwd=old.folder)) == 360
+    assert old.rows() + new.rows() == 720
+    shunt.ctl("abort", "web").ok()

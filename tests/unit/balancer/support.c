@@ -23,8 +23,11 @@ struct routing *support_routing(const struct support_options *options)
             backends[g][i].slow_start_us = options->slow_start_us;
             backends[g][i].backup = i + options->backups >= len;
         }
-        groups[g] = (struct routing_group_spec){
-            .name = names[g], .balance = options->balance, .backends = backends[g], .backends_len = len};
+        groups[g] = (struct routing_group_spec){.name = names[g],
+                                                .balance = options->balance,
+                                                .panic = options->panic,
+                                                .backends = backends[g],
+                                                .backends_len = len};
     }
     struct routing_spec spec = {.service = "web",
                                 .assign = options->assign,

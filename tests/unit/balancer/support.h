@@ -27,7 +27,8 @@ struct support_options {
     const char *salt;
     void (*retire)(void *context, void *ptr, void (*destroy)(void *ptr));
     void *retire_context;
-    uint64_t slow_start_us; /* of each backend */
+    uint64_t slow_start_us;     /* of each backend */
+    struct routing_panic panic; /* of each group */
     void (*starting)(void *context);
     void *starting_context;
 };

@@ -431,6 +431,73 @@ static void with_fallback_when_full_room_in_the_other_group_counts(void **state)
     routing_destroy(r);
 }
 
+/* The group that would help has nobody: no reason to wake anyone, again and again. */
+static void a_helper_without_backends_wakes_nobody(void **state)
+{
+    (void)state;
+    struct routing *r = routing_of(
+        &(struct support_options){
+            .fallback = true, .fallback_when_full = true, .groups = 2, .backends = {1, 1}},
+        1, 100);
+    struct support_picker picker;
+    struct client clients[3];
+    routing_set_target(r, 1);
+    routing_set_share(r, 10000);
+    support_all_states(r, 0, BACKEND_DOWN);
+    support_picker_init(&picker, r, 0);
+    for (unsigned n = 0; n < 3; n++) {
+        assert_int_equal(arrive(r, &picker, &clients[n]), n < 1 ? 0 : 1);
+        assert_int_equal(clients[n].wakes, 0);
+    }
+    go(r, &clients[0]);
+    assert_int_equal(clients[1].wakes, 1);
+    assert_int_equal(clients[2].wakes, 0);
+    assert_int_equal(hear(r, &picker, &clients[1]), 0);
+    assert_int_equal(clients[2].wakes, 0);
+    support_all_states(r, 0, BACKEND_UP);
+    assert_int_equal(hear(r, &picker, &clients[2]), 0);
+    assert_true(clients[2].lease.spilled);
+    go(r, &clients[1]);
+    go(r, &clients[2]);
+    routing_destroy(r);
+}
+
+/* A group that comes into a panic hands over, or refuses, those who wait for it too. */
+static void a_panic_counts_for_those_who_wait(void **state)
+{
+    (void)state;
+    static const enum config_panic actions[] = {CONFIG_PANIC_OTHER_GROUP, CONFIG_PANIC_REFUSE};
+    for (unsigned a = 0; a < 2; a++) {
+        struct routing *r =
+            routing_of(&(struct support_options){.fallback = true,
+                                                 .panic = {.threshold_bp = 10000, .action = actions[a]},
+                                                 .groups = 2,
+                                                 .backends = {2, 2}},
+                       1, 100);
+        struct support_picker picker;
+        struct client clients[4];
+        routing_set_target(r, 1);
+        routing_set_share(r, 10000);
+        support_publish(r);
+        support_picker_init(&picker, r, 0);
+        for (unsigned n = 0; n < 4; n++) {
+            assert_int_equal(arrive(r, &picker, &clients[n]), n < 2 ? 0 : 1);
+        }
+        routing_set_state(r, support_backend(r, 1, 0), BACKEND_DOWN);
+        support_publish(r);
+        bool refuses = actions[a] == CONFIG_PANIC_REFUSE;
+        for (unsigned n = 2; n < 4; n++) {
+            assert_int_equal(hear(r, &picker, &clients[n]), refuses ? ERR_UNAVAILABLE : 0);
+        }
+        assert_int_equal(waiting(r, 1), 0);
+        assert_int_equal(routing_open(r, 0), refuses ? 0 : 2);
+        for (unsigned n = 0; n < (refuses ? 2 : 4); n++) {
+            go(r, &clients[n]);
+        }
+        routing_destroy(r);
+    }
+}
+
 /* ---- many threads */
 
 #define THREADS 4u
@@ -579,6 +646,8 @@ int main(void)
         cmocka_unit_test(an_abort_lets_those_who_wait_for_new_go_to_old),
         cmocka_unit_test(the_exact_share_counts_each_connection_once),
         cmocka_unit_test(with_fallback_when_full_room_in_the_other_group_counts),
+        cmocka_unit_test(a_helper_without_backends_wakes_nobody),
+        cmocka_unit_test(a_panic_counts_for_those_who_wait),
         cmocka_unit_test(four_workers_serve_everybody_and_exceed_nothing)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
