@@ -255,7 +255,7 @@ static void those_that_drain_are_bounded(void **state)
         }
         const struct name_answer answer = {.addresses = list, .len = 8, .ttl_us = S, .reason = ""};
         assert_int_equal(name_set_take(&set, &rules, &answer, (1 + round) * S, &change), 0);
-        assert_true(set.len <= 8 * NAME_SET_PLACES);
+        assert_true(set.len <= (size_t)8 * NAME_SET_PLACES);
         assert_int_equal(name_set_count(&set, NAME_PRESENT), round < NAME_SET_PLACES ? 8 : 0);
     }
     name_set_clear(&set);
