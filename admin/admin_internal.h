@@ -173,6 +173,20 @@ void render_in_force(FILE *out, const struct migration_status *status);
 /* Client connections open on the service. */
 uint64_t render_open(const struct admin_service *service);
 
+/* Before what is good, bad, worth a look, not known yet. */
+#define SIGN_GOOD "✔"
+#define SIGN_BAD "✖"
+#define SIGN_WAIT "◌"
+#define SIGN_WARN "⚠"
+
+/* render_tls.c: the certificates that clients are shown; nothing where a service has none. */
+void render_certificates(FILE *out, const struct admin_service *service);
+/* The same in JSON, added to the object of a service (`certificates`). Returns the object, NULL without
+ * memory. */
+json_t *render_json_add_certificates(json_t *object, const struct admin_service *service);
+/* Seconds until it ends; below 0: it has. */
+int64_t render_certificate_left_s(const struct proxy_certificate *certificate);
+
 /* render_names.c: what is known of host names; nothing where no backend has one. */
 void render_names(FILE *out, const struct admin_service *service);
 /* The same in JSON, added to the object of a service (`names`) and of a backend (`host`, `leaving`). Return

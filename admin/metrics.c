@@ -218,6 +218,18 @@ static void add_names(struct exposition *all, const struct admin_service *servic
     }
 }
 
+static void add_certificates(struct exposition *all, const struct admin_service *service)
+{
+    const struct place place = {.service = service->name};
+    size_t n = service->proxy != NULL ? proxy_service_certificates(service->proxy) : 0;
+    for (size_t i = 0; i < n; i++) {
+        struct proxy_certificate one;
+        proxy_service_certificate(service->proxy, i, &one);
+        fprintf(begin(all, METRIC_ID_CERTIFICATE, "", &place, "certificate", one.file), "%" PRId64 "\n",
+                render_certificate_left_s(&one));
+    }
+}
+
 static void add_service(struct exposition *all, const struct admin_service *service)
 {
     const struct place place = {.service = service->name};
@@ -236,6 +248,7 @@ static void add_service(struct exposition *all, const struct admin_service *serv
     if (service->health != NULL) {
         add(all, METRIC_ID_CHECKS_SKIPPED, &place, health_skipped(service->health));
     }
+    add_certificates(all, service);
     add_migration(all, service);
     add_names(all, service);
     add_groups(all, service);

@@ -35,6 +35,8 @@
     X(GATE_FAILED, "shunt_gate_failed", GAUGE, "failures of the gate in a row")                              \
     X(CHECKS_SKIPPED, "shunt_health_checks_skipped_total", COUNTER,                                          \
       "checks not made because descriptors or memory ran out here")                                          \
+    X(CERTIFICATE, "shunt_certificate_expires_seconds", GAUGE,                                               \
+      "time until a certificate that clients are shown ends, below 0 when it has; certificate: its file")    \
     X(NAME_RESOLVED, "shunt_name_resolved", GAUGE,                                                           \
       "1 when the last answer about a backend's host name was good; backend: the name in the file")          \
     X(NAME_ADDRESSES, "shunt_name_addresses", GAUGE,                                                         \

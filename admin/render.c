@@ -11,11 +11,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define SIGN_GOOD "✔"
-#define SIGN_BAD "✖"
-#define SIGN_WAIT "◌"
-#define SIGN_WARN "⚠"
-
 uint64_t render_open(const struct admin_service *service)
 {
     if (service->proxy != NULL) {
@@ -314,6 +309,7 @@ void render_service_tree(FILE *out, const struct admin_service *service)
     migration_read(service->migration, &status);
     write_progress(out, &status);
     write_clients(out, service);
+    render_certificates(out, service);
     render_names(out, service);
     int group_width = 0;
     size_t groups = routing_groups(routing);

@@ -299,9 +299,9 @@ json_t *render_json_status(const struct admin *admin, const struct admin_service
     json_t *services = json_array();
     for (size_t i = 0; i < admin->options.services_len; i++) {
         if (service == NULL || service == &admin->options.services[i]) {
-            (void)json_array_append_new(services,
-                                        render_json_add_names(json_of_service(&admin->options.services[i]),
-                                                              &admin->options.services[i]));
+            const struct admin_service *one = &admin->options.services[i];
+            json_t *object = render_json_add_names(json_of_service(one), one);
+            (void)json_array_append_new(services, render_json_add_certificates(object, one));
         }
     }
     unsigned workers = admin->options.pool != NULL ? worker_pool_count(admin->options.pool) : 0;

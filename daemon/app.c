@@ -254,6 +254,7 @@ int app_run(struct app *app, struct err_text *err)
             app_tell_addresses(&app->services[i]);
         }
     }
+    rc = rc == 0 ? certificates_watch(app, err) : rc;
     if (rc != 0) {
         return rc;
     }
@@ -317,6 +318,7 @@ void app_destroy(struct app *app)
     if (app->slow_start_timer != NULL) {
         event_free(app->slow_start_timer);
     }
+    certificates_unwatch(app);
     if (app->leaving_timer != NULL) {
         event_free(app->leaving_timer);
     }

@@ -29,8 +29,10 @@ struct app_service {
     struct names *names; /* NULL: no backend has a host name */
     struct proxy_service *proxy;
     struct config *owned; /* what config is part of, when it is of a reload; a share. NULL: of the start */
-    bool fresh;           /* made by a reload that is not in force yet */
-    bool leaving;         /* not in the configuration any more; its last connections go on */
+    uint64_t tls_seen,
+        tls_refused; /* certificates.c: stamps of files that changed; of those that were no good */
+    bool fresh;      /* made by a reload that is not in force yet */
+    bool leaving;    /* not in the configuration any more; its last connections go on */
 };
 
 enum app_state {
@@ -59,6 +61,7 @@ struct app {
     struct app_service
         *services; /* in a fixed place: others point there. Those without a config are free places */
     size_t services_len, services_room;
+    struct event *certificates_timer;
     struct event *slow_start_timer; /* while backends start slowly; NULL: none ever did */
     struct event *leaving_timer;    /* looks whether services that leave are done; NULL: none ever left */
     struct admin_service *admin_services; /* owned; what the admin room borrows */
@@ -88,6 +91,12 @@ MUST_CHECK int app_tell_manager(struct app *app, struct err_text *err);
 void app_retire(struct app *app);
 /* While that goes on: they have shutdown_timeout from now on, or no time at all. */
 void app_hurry(struct app *app, bool at_once);
+/* ---- certificates.c */
+
+/* Looks after the files of TLS from now on. ERR_NOMEM. */
+MUST_CHECK int certificates_watch(struct app *app, struct err_text *err);
+void certificates_unwatch(struct app *app);
+
 /* ---- app_services.c */
 
 /* Whether a service needs a health room: checks, or live connections that are watched. */

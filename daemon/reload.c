@@ -162,11 +162,13 @@ static bool any_file(char *const *texts, size_t len)
     return any;
 }
 
-/* Lists of addresses in files of their own may have changed although the configuration did not. */
+/* Lists of addresses and certificates are in files of their own, which may have changed although the
+ * configuration did not. */
 static bool has_files(const struct config_service *config)
 {
     return any_file(config->allow, config->allow_len) || any_file(config->deny, config->deny_len) ||
-           any_file(config->proxy_protocol.from, config->proxy_protocol.from_len);
+           any_file(config->proxy_protocol.from, config->proxy_protocol.from_len) ||
+           proxy_tls_stamp(config) != 0;
 }
 
 /* Makes all that can fail for one service of the new configuration. */
@@ -238,7 +240,8 @@ static void apply_service(struct reload *reload, struct change *change)
     if (change->lists_only) {
         proxy_service_change_apply(service->proxy, change->proxy);
         change->proxy = NULL;
-        fprintf(reload->report, "%s: its files of addresses were read again\n", change->config->name);
+        fprintf(reload->report, "%s: its files of addresses and certificates were read again\n",
+                change->config->name);
         return;
     }
     names_destroy(service->names);

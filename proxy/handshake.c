@@ -8,14 +8,9 @@
 #include "proxy/proxy_internal.h"
 #include "proxy/tls_back.h"
 #include "proxy/tls_front.h"
-#include "proxy/tls_tickets.h"
+#include "proxy/tls_stamp.h"
 
 #include <event2/event.h>
-
-static void retire(void *context, void *ptr, void (*destroy)(void *ptr))
-{
-    worker_pool_retire(context, ptr, destroy);
-}
 
 /* The first service with TLS makes the keys that all share. */
 static int tickets_of(struct proxy *proxy, const struct config_service *config, struct err_text *err)
@@ -23,13 +18,13 @@ static int tickets_of(struct proxy *proxy, const struct config_service *config, 
     if (config->tls.session_lifetime_us > proxy->session_lifetime_us) {
         proxy->session_lifetime_us = config->tls.session_lifetime_us;
     }
-    return proxy->tickets != NULL ? 0 : tls_tickets_create(retire, proxy->pool, &proxy->tickets, err);
+    return tickets_begin(proxy, err);
 }
 
-int handshake_configure(struct proxy_service *service, const struct config_service *config,
-                        struct err_text *err)
+int handshake_configure(const struct proxy_service *service, struct service_terms *terms,
+                        const struct config_service *config, struct err_text *err)
 {
-    struct tls_front *front = NULL;
+    terms->tls_stamp = tls_stamp(config);
     if (!config->tls.present) {
         return 0;
     }
@@ -38,12 +33,9 @@ int handshake_configure(struct proxy_service *service, const struct config_servi
         rc = tickets_of(service->proxy, config, err);
     }
     if (rc == 0) {
-        rc = tls_front_create(config, service->proxy->tickets, &front, err);
+        rc = tls_front_create(config, service->proxy->tickets, &terms->front, err);
     }
-    if (rc == 0) {
-        atomic_init(&service->max_handshakes, config->tls.max_handshakes);
-        atomic_init(&service->front, front);
-    }
+    terms->max_handshakes = config->tls.max_handshakes;
     return rc;
 }
 
@@ -62,14 +54,14 @@ int proxy_examine(const struct config_service *config, struct err_text *err)
     return rc;
 }
 
-void handshake_release(struct proxy_service *service)
+void handshake_release(struct service_terms *terms)
 {
-    tls_front_drop(atomic_load(&service->front));
+    tls_front_drop(terms->front);
 }
 
 bool handshake_is_due(const struct conn *conn)
 {
-    return atomic_load_explicit(&conn->home->service->front, memory_order_relaxed) != NULL;
+    return service_terms(conn)->front != NULL;
 }
 
 /* For somebody who looks for it: peers can cause these lines at will. */
@@ -109,9 +101,10 @@ static void client_done(struct conn *conn, uint64_t now_us)
 /* ---- with the client */
 
 /* Takes a place among the handshakes that run. False: there is none. */
-static bool enter(struct proxy_service *service)
+static bool enter(const struct conn *conn)
 {
-    uint32_t most = atomic_load_explicit(&service->max_handshakes, memory_order_relaxed);
+    struct proxy_service *service = conn->home->service;
+    uint32_t most = service_terms(conn)->max_handshakes;
     uint32_t others = atomic_fetch_add_explicit(&service->handshakes, 1, memory_order_relaxed);
     if (most != 0 && others >= most) {
         atomic_fetch_sub_explicit(&service->handshakes, 1, memory_order_relaxed);
@@ -128,14 +121,13 @@ void handshake_leave(struct conn *conn)
 void handshake_begin(struct conn *conn, uint64_t now_us)
 {
     struct stream *client = &conn->stream[CONN_CLIENT];
-    if (!enter(conn->home->service)) {
+    if (!enter(conn)) {
         stats_add(&conn->home->stats.refused, 1);
         close_now(conn, STATS_CLOSE_LIMIT, now_us);
         return;
     }
     conn_enter(conn, CONN_CLIENT_TLS, now_us);
-    /* What is replaced lives to the end of the turn at least, see worker_pool_retire. */
-    struct tls_front *front = atomic_load_explicit(&conn->home->service->front, memory_order_acquire);
+    struct tls_front *front = service_terms(conn)->front;
     if (front == NULL || !conn_listen_to_client(conn)) {
         close_now(conn, STATS_CLOSE_INTERNAL, now_us);
         return;

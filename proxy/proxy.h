@@ -86,11 +86,12 @@ void proxy_service_sockets(const struct proxy_service *service, given_visit_fn *
 void proxy_service_destroy(struct proxy_service *service);
 
 /*
- * What a service goes by towards its clients, changed while connections are open: timeouts, PROXY headers in
- * and out, lists, limits, routes by name, bandwidth, sources. prepare makes all that can fail, files of lists
- * included, and changes nothing; config is borrowed until apply. ERR_NOMEM and those of prefixes_load and
- * source_try. apply comes after the routing's own change; from then on it holds for all connections that
- * come. Open ones: a timeout whose length changed begins anew; bandwidth and limits count them.
+ * What a service goes by towards its clients, changed while connections are open: TLS, timeouts, PROXY
+ * headers in and out, lists, limits, routes by name, bandwidth, sources. prepare makes all that can fail,
+ * files of lists included, and changes nothing; config is borrowed until apply. ERR_NOMEM and those of
+ * prefixes_load and source_try. apply comes after the routing's own change; from then on it holds for all
+ * connections that come. Open ones: a timeout whose length changed begins anew; bandwidth and limits count
+ * them.
  */
 struct proxy_change;
 MUST_CHECK int proxy_service_change_prepare(struct proxy_service *service,
@@ -99,6 +100,28 @@ MUST_CHECK int proxy_service_change_prepare(struct proxy_service *service,
 void proxy_service_change_apply(struct proxy_service *service, struct proxy_change *change);
 /* NULL is allowed. */
 void proxy_service_change_drop(struct proxy_change *change);
+
+/* ---- the care for TLS, see proxy/tls_care.c */
+
+/* A number that changes when a file that the service's TLS goes by was changed; 0: it has no TLS. Asks the
+ * file system. */
+uint64_t proxy_tls_stamp(const struct config_service *config);
+/* The same as it was when what is in force was read. */
+uint64_t proxy_service_tls_stamp(const struct proxy_service *service);
+
+/* A certificate that clients are shown. */
+struct proxy_certificate {
+    const char *file; /* borrowed, good until the service's next change */
+    const char *name; /* the first that it is for; empty: none. Likewise */
+    int64_t end_s;    /* when it, or one that comes with it, ends: seconds since 1970 */
+};
+/* 0: clients of the service speak plainly. */
+size_t proxy_service_certificates(const struct proxy_service *service);
+void proxy_service_certificate(const struct proxy_service *service, size_t index,
+                               struct proxy_certificate *out);
+
+/* Changes the key of session tickets when that is due; to be called now and then. */
+void proxy_tickets_tend(struct proxy *proxy, uint64_t now_us);
 
 /* The same for the limits over all services; ERR_NOMEM. */
 struct admission_limits;

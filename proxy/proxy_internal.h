@@ -104,8 +104,6 @@ struct conn {
     struct admission_claim claim[2]; /* on the service's limits, and on those over all */
 };
 
-struct tls_front;
-
 struct listener {
     struct event event;
     int fd; /* owned, except for a Unix path: then by the service */
@@ -133,6 +131,7 @@ struct service_worker {
 };
 
 struct tls_back;
+struct tls_front;
 struct tls_tickets;
 
 /* How we appear to the backends of a group. */
@@ -159,6 +158,9 @@ struct service_terms {
     struct outward *outward; /* owned; by group of the routing, behind them as the configuration has them */
     size_t outward_len, outward_made; /* of each. The latter hold the references to what they point to */
     bool introduces;                  /* a group wants PROXY headers */
+    struct tls_front *front;          /* a reference; NULL: clients speak plainly */
+    uint32_t max_handshakes;          /* with clients, at once; 0: no limit */
+    uint64_t tls_stamp;               /* of the files when they were read */
 };
 
 struct proxy_service {
@@ -176,9 +178,7 @@ struct proxy_service {
     _Atomic uint32_t log_bp;               /* of its connections so many are logged at their end */
     struct admission *admission;           /* owned; NULL: no limits */
     _Atomic uint64_t paid_ns[2];           /* of its bandwidth, see proxy/bandwidth.h */
-    _Atomic(struct tls_front *)
-        front; /* a reference; what is replaced is retired. NULL: clients speak plainly */
-    _Atomic uint32_t handshakes, max_handshakes; /* with clients, that run now; 0: no limit */
+    _Atomic uint32_t handshakes;           /* with clients, that run now */
     _Atomic unsigned listening; /* workers that still hold listeners; the last one closes Unix paths */
     _Atomic unsigned alive;     /* workers that still hold anything of it; 0: the workers have ended */
     _Atomic unsigned unfreed;   /* workers that have not yet seen a destroy; the last one frees */
@@ -215,6 +215,7 @@ struct proxy {
     struct admission *admission;  /* owned; limits over all services. NULL: none */
     struct tls_tickets *tickets;  /* owned; NULL: no service had TLS yet. Control thread; its ring any */
     uint64_t session_lifetime_us; /* the longest of any service's TLS */
+    uint64_t tickets_us;          /* when the key of their tickets last changed, monotonic */
     bool paces;                   /* stream_system_paces */
     struct proxy_worker *worker;  /* owned */
 };
@@ -298,10 +299,10 @@ void arrival_pick(struct conn *conn, uint64_t now_us);
 /* ---- handshake.c: TLS as a stage of a connection */
 
 /* Takes from config (borrowed for the call) what this needs; handshake_release gives it back, also after a
- * failure. Errors as those of tls_front_create. */
-MUST_CHECK int handshake_configure(struct proxy_service *service, const struct config_service *config,
-                                   struct err_text *err);
-void handshake_release(struct proxy_service *service);
+ * failure. Errors as those of tls_front_create. Control thread. */
+MUST_CHECK int handshake_configure(const struct proxy_service *service, struct service_terms *terms,
+                                   const struct config_service *config, struct err_text *err);
+void handshake_release(struct service_terms *terms);
 /* Whether clients of the service speak TLS. */
 bool handshake_is_due(const struct conn *conn);
 /* CLIENT_TLS: begins; the client's socket has news; the time is over. May close, or go on to PICK. */
@@ -316,6 +317,11 @@ enum tls_progress handshake_call(struct conn *conn, struct tls_back *back);
 enum tls_progress handshake_call_go_on(struct conn *conn);
 /* It took too long: says so. */
 void handshake_call_overdue(struct conn *conn);
+
+/* ---- tls_care.c */
+
+/* Makes the keys of session tickets unless they are there. Errors as those of tls_tickets_create. */
+MUST_CHECK int tickets_begin(struct proxy *proxy, struct err_text *err);
 
 /* ---- outward.c: how we appear to a backend */
 

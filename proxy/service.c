@@ -18,7 +18,6 @@ static void service_free(struct proxy_service *service)
     }
     terms_release(service);
     admission_destroy(service->admission);
-    handshake_release(service);
     free(service->per_worker);
     free(service->unix_fd);
     free(service->wanted);
@@ -164,9 +163,6 @@ int proxy_service_create(struct proxy *proxy, const struct proxy_service_spec *s
     int code = terms_begin(service, &spec->timeouts, spec->config, err);
     if (code == 0 && spec->config != NULL) {
         code = admission_create(&spec->config->limits, &service->admission, err);
-    }
-    if (code == 0 && spec->config != NULL) {
-        code = handshake_configure(service, spec->config, err);
     }
     for (unsigned w = 0; code == 0 && w < proxy->workers; w++) {
         code = home_create(service, w, err);

@@ -26,6 +26,7 @@ static void terms_destroy(void *terms)
         prefixes_destroy(gone->deny);
         passthrough_destroy(gone->passthrough);
         outward_release(gone);
+        handshake_release(gone);
         free(gone);
     }
 }
@@ -73,6 +74,9 @@ static int fill(const struct proxy_service *service, struct service_terms *terms
         terms->length_us[CONN_DEADLINE_PROXY_HEADER] = config->proxy_protocol.timeout_us;
         code = load_list(config->proxy_protocol.from, config->proxy_protocol.from_len,
                          &terms->proxy_header.from, err);
+    }
+    if (code == 0) {
+        code = handshake_configure(service, terms, config, err);
     }
     return code == 0 ? outward_configure(service, terms, config, groups_max, err) : code;
 }

@@ -128,7 +128,8 @@ static int read_key_with(struct phrase *phrase, const char *path, struct tls_cer
                            ? "it is encrypted: passphrase_command tells how to get its pass phrase"
                            : "the pass phrase is wrong");
     }
-    return complain(err, "key", path, "it is not PEM");
+    ERR_clear_error(); /* "unsupported" helps nobody */
+    return err_set(err, ERR_INVALID, "key \"%s\" cannot be used: it is not a private key in PEM", path);
 }
 
 static int read_key(const struct config_certificate *config, struct tls_certificate *out,

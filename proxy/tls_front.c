@@ -11,6 +11,7 @@
 #include "proxy/tls_names.h"
 #include "proxy/tls_tickets.h"
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,12 @@ struct choice {
     SSL_CTX *context; /* owned */
 };
 
+/* What people are told of a certificate. */
+struct told {
+    char *file; /* owned */
+    char name[TLS_NAMES_MAX + 1];
+};
+
 struct tls_front {
     _Atomic unsigned references;
     struct choice *choices; /* owned; the first is the default */
@@ -34,6 +41,7 @@ struct tls_front {
     unsigned char *alpn;    /* owned; as on the wire. NULL: none */
     unsigned alpn_len;
     struct tls_certificate *certificates; /* owned, in the order of the file */
+    struct told *told;                    /* owned; of each */
     size_t certificates_len;
     enum config_client_auth client_auth;
     struct tls_tickets *tickets;                    /* borrowed; NULL: none are made */
@@ -332,6 +340,11 @@ static int add_name(struct build *build, const ASN1_STRING *text, uint32_t certi
     if (!tls_names_normalize(bytes, (size_t)ASN1_STRING_length(text), name)) {
         return 0; /* nobody can ask for it */
     }
+    assert(build->front->told != NULL);
+    char *told = build->front->told[certificate].name;
+    if (told[0] == '\0') {
+        memcpy(told, name, sizeof(name));
+    }
     return tls_names_add(&build->all, name, certificate) == 0 ? 0 : no_memory(build);
 }
 
@@ -437,7 +450,9 @@ static int load_certificates(struct build *build)
 {
     size_t n = build->config->tls.certificates_len;
     struct tls_certificate *list = calloc(n + 1, sizeof(*list));
-    if (list == NULL) {
+    build->front->told = calloc(n + 1, sizeof(*build->front->told));
+    if (list == NULL || build->front->told == NULL) {
+        free(list);
         return no_memory(build);
     }
     build->front->certificates = list;
@@ -447,6 +462,10 @@ static int load_certificates(struct build *build)
         int rc = tls_certificate_load(&build->config->tls.certificates[i], &list[i], &why);
         if (rc != 0) {
             return err_set(build->err, rc, "service %s: %s", build->config->name, why.text);
+        }
+        build->front->told[i].file = strdup(build->config->tls.certificates[i].certificate);
+        if (build->front->told[i].file == NULL) {
+            return no_memory(build);
         }
     }
     return 0;
@@ -495,7 +514,9 @@ void tls_front_drop(void *front)
     free(one->choices);
     for (size_t i = 0; i < one->certificates_len; i++) {
         tls_certificate_clear(&one->certificates[i]);
+        free(one->told[i].file);
     }
+    free(one->told);
     free(one->certificates);
     tls_names_clear(&one->names);
     free(one->alpn);
@@ -509,4 +530,17 @@ SSL *tls_front_accept(const struct tls_front *front)
         SSL_set_accept_state(ssl);
     }
     return ssl;
+}
+
+size_t tls_front_certificates(const struct tls_front *front)
+{
+    return front->certificates_len;
+}
+
+void tls_front_describe(const struct tls_front *front, size_t index, const char **file, const char **name,
+                        int64_t *end_s)
+{
+    *file = front->told[index].file;
+    *name = front->told[index].name;
+    *end_s = tls_certificate_end_s(&front->certificates[index]);
 }

@@ -82,6 +82,20 @@ uint64_t health_skipped(const struct health *health)
     return 3;
 }
 
+size_t proxy_service_certificates(const struct proxy_service *service)
+{
+    (void)service;
+    return 0;
+}
+
+void proxy_service_certificate(const struct proxy_service *service, size_t index,
+                               struct proxy_certificate *out)
+{
+    (void)service;
+    (void)index;
+    *out = (struct proxy_certificate){.file = "", .name = ""};
+}
+
 unsigned worker_pool_count(const struct worker_pool *pool)
 {
     (void)pool;
