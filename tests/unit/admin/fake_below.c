@@ -3,6 +3,7 @@
  * what the test says. Linked before the real rooms, so these are the ones that count.
  */
 #include "tests/unit/admin/fake_below.h"
+#include "core/clock.h"
 
 #include <string.h>
 
@@ -85,7 +86,7 @@ uint64_t health_skipped(const struct health *health)
 size_t proxy_service_certificates(const struct proxy_service *service)
 {
     (void)service;
-    return 0;
+    return 1;
 }
 
 void proxy_service_certificate(const struct proxy_service *service, size_t index,
@@ -93,7 +94,10 @@ void proxy_service_certificate(const struct proxy_service *service, size_t index
 {
     (void)service;
     (void)index;
-    *out = (struct proxy_certificate){.file = "", .name = ""};
+    *out =
+        (struct proxy_certificate){.file = "/etc/shunt/web.pem",
+                                   .name = "web.example",
+                                   .end_s = (int64_t)(clock_wall_us() / CLOCK_US_PER_S) + 61 * 86400 + 3600};
 }
 
 unsigned worker_pool_count(const struct worker_pool *pool)

@@ -107,16 +107,17 @@ static void test_lines(void **state)
         s, 1,
         "  listen 127.0.0.1:8080 unix:/run/web.sock   accepted 1000   refused 0   retries 4   spilled 0"
         "   closed: client-closed 984, backend-reset 1");
-    assert_line(s, 2, "├─ old  ⚠ 1/2   active   0 open   4 total   err 1 (reset 1)   p50 ");
-    assert_line(s, 3, "│  ├─ a   ◌ unknown   weight 3   0 open   ");
-    assert_line(s, 4, "│  └─ b   ✖ down   weight 1   0 open   ");
-    assert_line(s, 5, "└─ new  ✔ 1/1   0 open   0 total   err 0");
-    assert_line(s, 6, "   └─ c   ✔ up   weight 1   0 open   0 total   err 0");
+    assert_line(s, 2, "  certificates ✔ web.example 61d");
+    assert_line(s, 3, "├─ old  ⚠ 1/2   active   0 open   4 total   err 1 (reset 1)   p50 ");
+    assert_line(s, 4, "│  ├─ a   ◌ unknown   weight 3   0 open   ");
+    assert_line(s, 5, "│  └─ b   ✖ down   weight 1   0 open   ");
+    assert_line(s, 6, "└─ new  ✔ 1/1   0 open   0 total   err 0");
+    assert_line(s, 7, "   └─ c   ✔ up   weight 1   0 open   0 total   err 0");
     char *reply = support_run(s, "status api");
     assert_non_null(strstr(reply, "   check ✖ connection refused in 1.5ms, 2"));
     free(reply);
     free(support_run(s, "backend api/old/a drain"));
-    assert_line(s, 3, "│  ├─ a   ⚠ unknown drain (operator:test, ");
+    assert_line(s, 4, "│  ├─ a   ⚠ unknown drain (operator:test, ");
     free(support_run(s, "share api 25%"));
     assert_line(s, 1, "  paused, share 25%, live ");
 }
