@@ -294,6 +294,19 @@ static json_t *json_of_address(const struct addr *address)
     return json_string(text);
 }
 
+/* What the daemon can hold at most; null in one that carries nothing. */
+static json_t *json_of_limits(const struct admin *admin)
+{
+    struct proxy_limits limits;
+    if (admin->options.proxy == NULL) {
+        return json_null();
+    }
+    proxy_read_limits(admin->options.proxy, &limits);
+    return json_pack("{s:I,s:I,s:I,s:I}", "descriptors", (json_int_t)limits.descriptors, "connections",
+                     (json_int_t)limits.connections, "pipes", (json_int_t)limits.pipes, "memory_bytes",
+                     (json_int_t)limits.memory_bytes);
+}
+
 json_t *render_json_status(const struct admin *admin, const struct admin_service *service)
 {
     json_t *services = json_array();
@@ -305,9 +318,10 @@ json_t *render_json_status(const struct admin *admin, const struct admin_service
         }
     }
     unsigned workers = admin->options.pool != NULL ? worker_pool_count(admin->options.pool) : 0;
-    return json_pack("{s:s,s:i,s:o,s:i,s:o,s:o,s:o,s:o}", "version", SHUNT_VERSION, "pid", (int)getpid(),
+    return json_pack("{s:s,s:i,s:o,s:i,s:o,s:o,s:o,s:o,s:o}", "version", SHUNT_VERSION, "pid", (int)getpid(),
                      "uptime_s", json_of_seconds(clock_mono_us() - admin->options.started_us), "workers",
-                     (int)workers, "metrics", json_of_address(admin_metrics_address(admin)), "remote",
+                     (int)workers, "limits", json_of_limits(admin), "metrics",
+                     json_of_address(admin_metrics_address(admin)), "remote",
                      json_of_address(admin_remote_address(admin)), "confinement", render_json_confinement(),
                      "services", services);
 }

@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -259,9 +260,13 @@ int app_run(struct app *app, struct err_text *err)
         return rc;
     }
     app->state = APP_SERVING;
+    struct proxy_limits limits;
+    proxy_read_limits(app->proxy, &limits);
     events_add(app->events, clock_wall_us(), EVENTS_INFO, NULL, "start", "shuntd", NULL,
-               "shuntd %s is ready: services %zu, backends %zu, workers %u", SHUNT_VERSION, app->services_len,
-               app->targets->backends, worker_pool_count(app->pool));
+               "shuntd %s is ready: services %zu, backends %zu, workers %u, at most %" PRIu64
+               " connections in %" PRIu64 " MiB",
+               SHUNT_VERSION, app->services_len, app->targets->backends, worker_pool_count(app->pool),
+               limits.connections, limits.memory_bytes >> 20);
     rc = app->settling ? 0 : app_tell_manager(app, err);
     if (rc == 0 && follows && successor_taken(app) != 0) {
         rc = err_set(err, ERR_NOMEM, "out of memory");

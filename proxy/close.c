@@ -172,6 +172,11 @@ bool close_settle(struct conn *conn, uint64_t now_us)
             return true;
         }
     }
+    /* Both are gone, each with bytes for the other that nobody takes: neither end would ever be read. */
+    if (conn->stream[CONN_CLIENT].send_failed && conn->stream[CONN_BACKEND].send_failed) {
+        abort_begin(conn, CONN_CLIENT, now_us);
+        return true;
+    }
     if (conn->state == CONN_RELAY &&
         (conn->stream[CONN_CLIENT].relayed || conn->stream[CONN_BACKEND].relayed)) {
         conn_enter(conn, CONN_HALF_CLOSED, now_us);

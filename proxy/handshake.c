@@ -34,6 +34,7 @@ int handshake_configure(const struct proxy_service *service, struct service_term
     }
     if (rc == 0) {
         rc = tls_front_create(config, service->proxy->tickets, &terms->front, err);
+        service->proxy->encrypts = true;
     }
     terms->max_handshakes = config->tls.max_handshakes;
     return rc;

@@ -41,6 +41,7 @@ static int configure_tls(const struct proxy_service *service, const struct confi
     int code = tls_stream_setup(err);
     if (code == 0) {
         code = tls_back_create(service->name, group, service->proxy->workers, &back, err);
+        service->proxy->encrypts = true;
     }
     if (code == 0) {
         outward->tls = back;

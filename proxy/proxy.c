@@ -31,17 +31,21 @@ static uint64_t raise_limit(void)
 }
 
 /* Splits the descriptors: pipes get up to a twentieth, listeners, admin, health and the rest of the program
- * up to an eighth, connections two each of what is left. */
+ * up to an eighth and what they need in any case, connections two each of what is left. */
 static void split_limit(struct proxy *proxy, uint64_t limit, uint64_t wanted)
 {
     uint64_t pipes = limit / 40;
     if (pipes > (uint64_t)PROXY_PIPES_PER_WORKER * proxy->workers) {
         pipes = (uint64_t)PROXY_PIPES_PER_WORKER * proxy->workers;
     }
+    uint64_t least = 48 + UINT64_C(8) * proxy->workers; /* what it has open by itself, and some */
     uint64_t reserve = limit / 8 < 256 ? limit / 8 : 256;
+    reserve = reserve > least ? reserve : least;
     reserve += 2 * pipes;
     uint64_t most = limit > reserve + 2 ? (limit - reserve) / 2 : 1;
     proxy->max_connections = wanted != 0 && wanted < most ? wanted : most;
+    proxy->descriptors = limit;
+    proxy->pipes = pipes;
     atomic_init(&proxy->pipes_budget, (long)pipes);
 }
 
@@ -106,6 +110,7 @@ int proxy_create(const struct proxy_options *options, struct proxy **out, struct
     proxy->pool = options->pool;
     proxy->workers = workers;
     proxy->paces = stream_system_paces();
+    (void)worker_scratch(worker_pool_get(proxy->pool, 0), &proxy->scratch_bytes);
     split_limit(proxy, raise_limit(), options->max_connections);
     int code = options->limits != NULL ? admission_create(options->limits, &proxy->admission, err) : 0;
     for (unsigned i = 0; code == 0 && i < workers; i++) {

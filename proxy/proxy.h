@@ -55,6 +55,18 @@ uint64_t proxy_max_connections(const struct proxy *proxy);
 #define PROXY_TICKETS_BYTES_MAX 512u
 size_t proxy_tickets_export(const struct proxy *proxy, uint8_t *out);
 MUST_CHECK int proxy_tickets_import(struct proxy *proxy, const uint8_t *bytes, size_t length);
+
+/* What follows from the limit on descriptors. */
+struct proxy_limits {
+    uint64_t descriptors;  /* RLIMIT_NOFILE, as it was raised */
+    uint64_t connections;  /* over all services: two descriptors each of what is left */
+    uint64_t pipes;        /* for bulk, over all workers; when they are used up, bulk is copied */
+    uint64_t open;         /* connections now */
+    uint64_t memory_bytes; /* that so many connections can hold at most, with both sides stuck. What the
+                              kernel holds for their sockets is not in it */
+};
+/* Control thread. */
+void proxy_read_limits(const struct proxy *proxy, struct proxy_limits *out);
 /*
  * Nothing more is accepted by any service until proxy_resume; the listening sockets stay open, so who comes
  * waits in the kernel. done(context) runs on the control thread once no worker accepts any more. ERR_NOMEM:

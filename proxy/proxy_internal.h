@@ -209,14 +209,17 @@ struct proxy_worker {
 struct proxy {
     struct worker_pool *pool; /* borrowed */
     uint64_t max_connections;
-    _Atomic uint64_t open;     /* over all services and workers */
-    _Atomic long pipes_budget; /* pipes that may still be opened */
+    uint64_t descriptors, pipes; /* in all, see proxy_limits */
+    _Atomic uint64_t open;       /* over all services and workers */
+    _Atomic long pipes_budget;   /* pipes that may still be opened */
     unsigned workers;
     struct admission *admission;  /* owned; limits over all services. NULL: none */
     struct tls_tickets *tickets;  /* owned; NULL: no service had TLS yet. Control thread; its ring any */
     uint64_t session_lifetime_us; /* the longest of any service's TLS */
     uint64_t tickets_us;          /* when the key of their tickets last changed, monotonic */
     bool paces;                   /* stream_system_paces */
+    size_t scratch_bytes;         /* of a worker: the longest receive */
+    bool encrypts;                /* a service has or had TLS on either side; control thread */
     struct proxy_worker *worker;  /* owned */
 };
 

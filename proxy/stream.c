@@ -302,7 +302,12 @@ int stream_unacknowledged(const struct stream *stream)
     if (stream->fd < 0 || stream->is_unix || ioctl(stream->fd, SIOCOUTQ, &queued) != 0) {
         return 0;
     }
-    return queued;
+    /* After a reset the count stays as it was, and nobody will acknowledge anything. */
+    struct tcp_info info;
+    socklen_t len = sizeof(info);
+    bool over = queued > 0 && getsockopt(stream->fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
+                info.tcpi_state == TCP_CLOSE;
+    return over ? 0 : queued;
 }
 
 void stream_close(struct stream *stream, bool as_reset)

@@ -17,7 +17,7 @@ from shunt.config import service, steps
 from shunt.daemon import SANITIZED, program
 from shunt.faults import Faults
 from shunt.peers import named
-from shunt.process import children, cpu_s, descriptors, wakeups
+from shunt.process import children, cpu_s, descriptors, memory_bytes, wakeups
 from shunt.waiting import SLOW, scaled, stays, wait_until
 
 MIB = 1 << 20
@@ -99,12 +99,62 @@ def wakeups_of_workers(shunt):
 def test_bulk_at_the_limit_of_connections(daemon, load_server, load_client):
     """So many transfers at once that the pipes are not enough for them: the others are copied, all are whole."""
     shunt = daemon(service([load_server("source").address]), files=160, workers=1, log={"level": "info"})
-    most = 60  # 160 descriptors: 20 kept back, 8 for 4 pipes, 2 for each of 66 connections
+    limits = shunt.status()["limits"]
+    # 160 descriptors: 56 kept back, 8 for 4 pipes, 2 for each of 48 connections
+    assert limits["descriptors"] == 160 and limits["pipes"] == 4 and limits["connections"] == 48, limits
+    assert limits["memory_bytes"] > 48 * 128 * 1024 and "at most 48 connections in 6 MiB" in shunt.log()
+    most = limits["connections"]
     client = load_client("download", shunt.port(), "--connections", most, "--bytes", most * 4 * MIB, "--now", deadline=120)
     report = client.report()
     assert report["errors"] == 0 and report["operations"] == most, report
     spliced = int(re.search(r"^shunt_service_spliced_bytes_total\S* (\d+)", shunt.admin("show metrics"), re.MULTILINE)[1])
     assert 0 < spliced < most * 4 * MIB, "some went through pipes, some were copied"
+
+
+def test_connections_beyond_the_limit_wait(daemon, server):
+    """As many are served as the limit says, the next one once there is room; memory stays below what is told."""
+    shunt = daemon(service([server(named("a")).address]), files=100, workers=1, log={"level": "info"})
+    most, port = shunt.status()["limits"]["connections"], shunt.port()
+    clients = [connect(port) for _ in range(most + 5)]
+    for client in clients:
+        client.send(b"x\n")
+    for client in clients[:most]:
+        assert client.receive_line() == b"a x\n"
+    assert shunt.service()["connections"]["open"] == most
+    assert shunt.service()["connections"]["closed"].get("no-backend", 0) == 0
+    for client in clients[:5]:
+        client.close()
+    for client in clients[most:]:
+        assert client.receive_line() == b"a x\n", "it has waited and is served"
+        client.close()
+    for client in clients[5:most]:
+        client.close()
+
+
+@NOT_PRELOADED
+def test_memory_stays_below_the_bound(daemon, server):
+    """Every connection stuffed on both sides: what the process has grown by is within what status tells."""
+    def pour(peer):
+        peer.send(bytes(32 * MIB))
+
+    backend = server(pour)
+    shunt = daemon(service([backend.address]), files=160, workers=1, log={"level": "info"})
+    limits, port = shunt.status()["limits"], shunt.port()
+    before = memory_bytes(shunt.pid)
+    clients = [connect(port, receive_buffer=4096) for _ in range(limits["connections"])]
+    for client in clients:
+        client.sock.settimeout(0.02)
+    wait_until(lambda: shunt.service()["connections"]["open"] == limits["connections"], "all are open")
+    for _ in range(5):
+        for client in clients:
+            try:
+                client.sock.send(bytes(MIB))
+            except OSError:
+                pass  # full: what is wanted
+        assert memory_bytes(shunt.pid) - before < limits["memory_bytes"], limits
+    backend.stop()  # it reads nothing, so what clients have sent could only be given up at the idle timeout
+    for client in clients:
+        client.close()
 
 
 # Row 16.

@@ -92,7 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     session_begin(&session, data[0]);
-    for (size_t at = 1; at + 3 <= size && !session.end[0].reset && !session.end[1].reset; at += 3) {
+    for (size_t at = 1; at + 3 <= size && !(session.end[0].reset && session.end[1].reset); at += 3) {
         operate(&session, data + at);
     }
     finish(&session);
