@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 /* How long the new program must have lived with everything in its hands before we let go for good. */
@@ -338,18 +337,12 @@ static void on_channel(evutil_socket_t fd, short what, void *context)
     }
 }
 
-/* " (killed by SIGSEGV)", when the reason given so far does not say it. */
+/* How it ended, when the reason given so far does not say it. */
 static void add_status(struct handover *h, int status)
 {
     size_t length = strlen(h->why);
-    const char *name = WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : NULL;
-    if (strncmp(h->why, "it ended", 8) != 0) {
-        return;
-    }
-    if (name != NULL) {
-        (void)snprintf(h->why + length, sizeof(h->why) - length, " (killed by SIG%s)", name);
-    } else {
-        (void)snprintf(h->why + length, sizeof(h->why) - length, " (exit status %d)", WEXITSTATUS(status));
+    if (strncmp(h->why, "it ended", 8) == 0) {
+        starter_describe_end(status, h->why + length, sizeof(h->why) - length);
     }
 }
 
@@ -436,67 +429,6 @@ static void on_timer(evutil_socket_t fd, short what, void *context)
 
 /* ---- the beginning */
 
-struct batch {
-    struct handover *handover;
-    json_t *list;
-    int fds[CHANNEL_FDS_MAX];
-    size_t len;
-    int rc;
-};
-
-static void flush_batch(struct batch *batch)
-{
-    if (batch->rc == 0 && batch->len > 0) {
-        batch->rc = handover_send_json(batch->handover->channel, HANDOVER_SOCKETS, batch->list, batch->fds,
-                                       batch->len);
-        batch->list = json_array();
-    }
-    batch->len = 0;
-}
-
-static void add_descriptor(struct batch *batch, json_t *what, int fd)
-{
-    if (json_array_append_new(batch->list, what) != 0) {
-        batch->rc = ERR_NOMEM;
-        return;
-    }
-    batch->fds[batch->len++] = fd;
-    if (batch->len == CHANNEL_FDS_MAX) {
-        flush_batch(batch);
-    }
-}
-
-static void add_socket(void *context, const char *purpose, const struct addr *wanted, bool foreign, int fd)
-{
-    char text[ADDR_TEXT_MAX];
-    addr_format(wanted, text, sizeof(text));
-    add_descriptor(context,
-                   json_pack("{s:s, s:s, s:b}", "purpose", purpose, "wanted", text, "foreign", foreign), fd);
-}
-
-/* All descriptors, then the word that these were all. */
-static int offer(struct handover *h)
-{
-    struct batch batch = {.handover = h, .list = json_array()};
-    for (size_t i = 0; i < h->app->services_len; i++) {
-        const struct app_service *service = &h->app->services[i];
-        if (service->config != NULL && !service->leaving) {
-            proxy_service_sockets(service->proxy, add_socket, &batch);
-        }
-    }
-    admin_sockets(h->app->admin, add_socket, &batch);
-    add_descriptor(&batch, json_pack("{s:s}", "purpose", "journal"), journal_lock(h->app->journal));
-    list_each (node, &h->app->formers) {
-        const struct former *former = list_entry(node, struct former, node);
-        add_descriptor(&batch, json_pack("{s:s, s:i}", "purpose", "former", "pid", (int)former->pid),
-                       channel_fd(former->channel));
-    }
-    flush_batch(&batch);
-    json_decref(batch.list);
-    return batch.rc != 0 ? batch.rc
-                         : handover_send_json(h->channel, HANDOVER_OFFER, handover_introduction(), NULL, 0);
-}
-
 static int start(struct handover *h, struct err_text *err)
 {
     int pair[2];
@@ -508,7 +440,7 @@ static int start(struct handover *h, struct err_text *err)
     if (rc != 0) {
         (void)close(pair[0]);
     } else {
-        rc = offer(h);
+        rc = handover_offer(h->app, h->channel);
         h->channel_event = event_new(h->app->base, pair[0], EV_READ | EV_PERSIST, on_channel, h);
         h->room_event = event_new(h->app->base, pair[0], EV_WRITE, on_channel, h);
         rc = h->channel_event == NULL || h->room_event == NULL || event_add(h->channel_event, NULL) != 0

@@ -57,6 +57,9 @@ json_t *handover_introduction(void);
 /* 0, or ERR_UNAVAILABLE with the words for why the two do not go together. */
 MUST_CHECK int handover_check(const json_t *introduction, struct err_text *err);
 
+/* handover_offer.c: all descriptors, then the word that these were all. ERR_NOMEM. */
+MUST_CHECK int handover_offer(const struct app *app, struct channel *channel);
+
 /* ---- handover_sections.c: what is handed over besides descriptors, as named sections */
 
 /* Owned by the caller, NULL without memory. */

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -247,4 +248,14 @@ struct starter_report starter_read(struct starter *starter)
         return (struct starter_report){.news = STARTER_GONE};
     }
     return n == (ssize_t)sizeof(report) ? report : (struct starter_report){.news = STARTER_NONE};
+}
+
+void starter_describe_end(int status, char *out, size_t out_size)
+{
+    const char *name = WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : NULL;
+    if (name != NULL) {
+        (void)snprintf(out, out_size, " (killed by SIG%s)", name);
+    } else {
+        (void)snprintf(out, out_size, " (exit status %d)", WEXITSTATUS(status));
+    }
 }

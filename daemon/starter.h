@@ -9,7 +9,7 @@
 
 #include "core/err.h"
 
-#include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 
 struct starter;
@@ -43,5 +43,7 @@ MUST_CHECK int starter_start(struct starter *starter, int channel, struct err_te
 /* Kills what was started, unless it has ended. */
 void starter_kill(struct starter *starter);
 struct starter_report starter_read(struct starter *starter);
+/* " (killed by SIGSEGV)" or " (exit status 3)", of the value of STARTER_ENDED. */
+void starter_describe_end(int status, char *out, size_t out_size);
 
 #endif
