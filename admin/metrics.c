@@ -168,6 +168,14 @@ static void add_groups(struct exposition *all, const struct admin_service *servi
     }
 }
 
+static int verdict_value(const struct gate_check *check)
+{
+    if (check->idle || check->verdict == GATE_MORE) {
+        return 0;
+    }
+    return check->verdict == GATE_PASS ? 1 : -1;
+}
+
 static void add_gate(struct exposition *all, const struct place *place, const struct gate_result *gate)
 {
     if (gate == NULL) {
@@ -182,6 +190,7 @@ static void add_gate(struct exposition *all, const struct place *place, const st
                 check->observed * unit);
         fprintf(begin(all, METRIC_ID_GATE_LIMIT, "", place, "check", name), "%.6g\n", check->limit * unit);
         add_labelled(all, METRIC_ID_GATE_SAMPLES, place, "check", name, check->samples);
+        fprintf(begin(all, METRIC_ID_GATE_VERDICT, "", place, "check", name), "%d\n", verdict_value(check));
     }
 }
 

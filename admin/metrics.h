@@ -32,6 +32,8 @@
     X(GATE_OBSERVED, "shunt_gate_observed", GAUGE, "what a check of the gate saw last")                      \
     X(GATE_LIMIT, "shunt_gate_limit", GAUGE, "what it may be at most")                                       \
     X(GATE_SAMPLES, "shunt_gate_samples", GAUGE, "on which that rests")                                      \
+    X(GATE_VERDICT, "shunt_gate_verdict", GAUGE,                                                             \
+      "what it came to: 1 passes, 0 not known yet or not judged, -1 fails")                                  \
     X(GATE_FAILED, "shunt_gate_failed", GAUGE, "failures of the gate in a row")                              \
     X(CHECKS_SKIPPED, "shunt_health_checks_skipped_total", COUNTER,                                          \
       "checks not made because descriptors or memory ran out here")                                          \

@@ -6,6 +6,9 @@
 #include "core/settings_internal.h"
 #include "core/units.h"
 
+#include <string.h>
+#include <strings.h>
+
 static bool has_limit(const struct config_gate *gate)
 {
     return gate->max_error_rate_bp < UNITS_BP_FULL || gate->max_error_increase_bp < UNITS_BP_FULL ||
@@ -119,10 +122,43 @@ static void check_gate(struct settings_reader *reader, const config_setting_t *n
     settings_path_cut(&reader->path, mark);
 }
 
+/* What libcurl would only find when it is too late: it is told of a rollback, and cannot say so. */
+static bool is_web_address(const char *url)
+{
+    static const char *const schemes[] = {"http://", "https://"};
+
+    for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
+        size_t length = strlen(schemes[i]);
+
+        if (strncasecmp(url, schemes[i], length) == 0) {
+            return strcspn(url + length, "/?#: ") > 0 && url[strcspn(url, " \t\r\n")] == '\0';
+        }
+    }
+    return false;
+}
+
+static void check_webhooks(struct settings_reader *reader, const config_setting_t *list,
+                           const struct config_migration *migration)
+{
+    size_t mark = settings_path_push(&reader->path, "webhooks");
+    for (size_t i = 0; i < migration->webhooks_len; i++) {
+        const config_setting_t *url = settings_good(settings_element(list, i), "url");
+        size_t inner = settings_path_push_index(&reader->path, i);
+        if (url && !is_web_address(migration->webhooks[i].url)) {
+            settings_complain(
+                reader, url, "url \"%.200s\" is no address of a web server: as \"https://chat.example/hook\"",
+                migration->webhooks[i].url);
+        }
+        settings_path_cut(&reader->path, inner);
+    }
+    settings_path_cut(&reader->path, mark);
+}
+
 void settings_check_migration(struct settings_reader *reader, const config_setting_t *node,
                               const struct config_migration *migration)
 {
     const config_setting_t *steps = settings_good(node, "steps");
+    const config_setting_t *webhooks = settings_good(node, "webhooks");
     if (steps && (size_t)config_setting_length(steps) == migration->steps_len) {
         check_steps(reader, steps, migration);
     }
@@ -130,6 +166,9 @@ void settings_check_migration(struct settings_reader *reader, const config_setti
         check_ramp(reader, config_setting_get_member(node, "ramp"), &migration->ramp);
     }
     check_window(reader, node, migration);
+    if (webhooks && (size_t)config_setting_length(webhooks) == migration->webhooks_len) {
+        check_webhooks(reader, webhooks, migration);
+    }
     if (migration->gate.present && config_setting_is_group(config_setting_get_member(node, "gate"))) {
         check_gate(reader, config_setting_get_member(node, "gate"), &migration->gate);
     }

@@ -225,6 +225,17 @@ static uint32_t live_share_bp(const struct migration *m, uint32_t target, uint32
     return all == 0 ? share_bp : (uint32_t)(on_target * UNITS_BP_FULL / all);
 }
 
+/* Until the plan is through: the present step as long as its hours keep it, then the holds of the others. */
+static uint64_t all_left_us(const struct plan *plan, uint32_t step, uint64_t served_us, uint64_t step_left_us)
+{
+    uint64_t rest = plan_left_us(plan, step, CLOCK_NEVER);
+
+    if (step_left_us == CLOCK_NEVER) { /* what it waits for cannot be told in time */
+        return plan_left_us(plan, step, served_us);
+    }
+    return rest > CLOCK_NEVER - step_left_us ? CLOCK_NEVER : rest + step_left_us;
+}
+
 static void read_times(const struct migration *m, uint64_t now_us, struct migration_status *out)
 {
     const struct machine *s = &m->machine;
@@ -244,7 +255,7 @@ static void read_times(const struct migration *m, uint64_t now_us, struct migrat
             out->step_left_us = open_us > out->step_left_us ? open_us : out->step_left_us;
         }
         if (plan_share_bp(m->setup.plan, last) == UNITS_BP_FULL || s->share_bp == UNITS_BP_FULL) {
-            out->eta_us = plan_left_us(m->setup.plan, s->step, served);
+            out->eta_us = all_left_us(m->setup.plan, s->step, served, out->step_left_us);
         }
     } else if (s->phase == MIGRATION_DRAINING) {
         out->eta_us = s->held ? CLOCK_NEVER : drain_left_us(m, now_us);

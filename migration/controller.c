@@ -191,6 +191,7 @@ int migration_perform(struct migration *m, struct machine_input *input, const st
 {
     struct machine before = m->machine;
     struct migration_asker cause = {.actor = m->actor, .reason = m->why};
+    struct migration_asker told = *who;
     struct machine_change change;
     const char *own;
     char text[256];
@@ -201,6 +202,9 @@ int migration_perform(struct migration *m, struct machine_input *input, const st
     if (rc != 0 || change.order == MACHINE_NOTHING) {
         return rc;
     }
+    if (change.next.phase == MIGRATION_ROLLED_BACK && (who->reason == NULL || who->reason[0] == '\0')) {
+        told.reason = m->why; /* a gradual one is long over by then: what ends it says again why it was */
+    }
     own = own_reason(&before, &change.next, &m->setup.rules, input->event);
     if (own != NULL) {
         cause = (struct migration_asker){.actor = who->actor, .reason = own};
@@ -209,7 +213,7 @@ int migration_perform(struct migration *m, struct machine_input *input, const st
     }
     narrate_change(m, &before, &change.next, input->event, text, sizeof(text));
     if (change.order == MACHINE_JOURNAL_FIRST) {
-        rc = write_state(m, &change.next, input->event, who, &cause, text);
+        rc = write_state(m, &change.next, input->event, &told, &cause, text);
         if (rc != 0) {
             if (!machine_event_is_operator(input->event)) {
                 detach(m, input->now_us);
@@ -219,10 +223,10 @@ int migration_perform(struct migration *m, struct machine_input *input, const st
         }
     }
     adopt(m, &change.next, &cause);
-    narrate(m, &before, input->event, who, text);
+    narrate(m, &before, input->event, &told, text);
     hooked_tell(m, &before, input->event, who, text);
     if (change.order == MACHINE_ACT_FIRST &&
-        write_state(m, &change.next, input->event, who, &cause, text) != 0) {
+        write_state(m, &change.next, input->event, &told, &cause, text) != 0) {
         detach(m, input->now_us);
     }
     return 0;

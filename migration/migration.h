@@ -60,7 +60,7 @@ struct migration_status {
     uint32_t step, steps;   /* step counts from 1; 0 before the first. A ramp counts as its number of ticks */
     uint64_t step_left_us;  /* until the next step, or the end of the drain; CLOCK_NEVER when it waits for
                                something else */
-    uint64_t eta_us;        /* until completed if nothing holds it up, CLOCK_NEVER when unknown */
+    uint64_t eta_us; /* until completed if nothing but its hours holds it up, CLOCK_NEVER when unknown */
     const struct gate_result *gate; /* what it last saw, until the next turn; NULL: none, or nothing yet */
     bool detached;                  /* the journal cannot be written: the ramp is frozen */
 };

@@ -285,8 +285,9 @@ enum events_severity narrate_severity(const struct machine *after, enum machine_
     if (event == MACHINE_JOURNAL_FAILED) {
         return EVENTS_ERROR;
     }
-    if (event == MACHINE_TARGET_LOST || event == MACHINE_DRAIN_DEADLINE ||
-        after->phase == MIGRATION_ROLLING_BACK || after->phase == MIGRATION_ROLLED_BACK) {
+    if (event == MACHINE_TARGET_LOST || event == MACHINE_DRAIN_DEADLINE || event == MACHINE_GATE_FAIL ||
+        event == MACHINE_GATE_TOO_FEW || after->phase == MIGRATION_ROLLING_BACK ||
+        after->phase == MIGRATION_ROLLED_BACK) {
         return EVENTS_WARN;
     }
     return EVENTS_INFO;

@@ -74,8 +74,8 @@ static void give_up(struct delivery *delivery, const char *why)
 {
     char words[400];
 
-    snprintf(words, sizeof(words), "webhook %.120s given up after %u tries: %.200s", delivery->config->url,
-             delivery->tries, why);
+    snprintf(words, sizeof(words), "webhook %.120s given up after %u %s: %.200s", delivery->config->url,
+             delivery->tries, delivery->tries == 1 ? "try" : "tries", why);
     delivery->home->options.failed(delivery->home->options.context, words);
     drop(delivery);
 }

@@ -105,6 +105,8 @@ def test_a_gradual_rollback_gives_back_part_by_part(web):
     assert shares == sorted(shares, reverse=True)
     assert len(set(shares)) >= 5, shares
     assert {who(shunt.port()) for _ in range(10)} == {"old"}
+    last = shunt.ctl("events", "web", "1").ok()  # after twenty parts the beginning is out of sight
+    assert "rolled back: all traffic on old" in last and 'reason="too slow"' in last, last
 
 
 def test_a_second_abort_takes_the_rest_at_once(web):

@@ -103,6 +103,11 @@ def test_resets_pause_where_that_is_asked_for(daemon, server):
     assert one["share_bp"] == 5000
     assert one["reason"].startswith("paused by gate: error-"), one["reason"]
     assert one["gate"]["errors"]["reset"] > 0
+    assert "⚠ web phase gate: paused at 50%" in shunt.ctl("events", "web").ok()
+    metrics = shunt.ctl("show", "metrics").ok()
+    for check in one["gate"]["checks"]:
+        value = {"pass": 1, "more": 0, "fail": -1}[check["verdict"]] if check["judged"] else 0
+        assert f'shunt_gate_verdict{{service="web",check="{check["name"]}"}} {value}\n' in metrics, (check, metrics)
 
 
 def test_a_good_version_completes_and_waits_for_samples(daemon, load_server, load_client):

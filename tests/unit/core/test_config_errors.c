@@ -172,8 +172,9 @@ static void test_words(void **state)
         {GLOBAL("log = { level = \"inof\"; };"), "2: log.level: \"inof\" is not known (did you mean "
                                                  "\"info\"?); it must be \"debug\", \"info\", \"warn\" "
                                                  "or \"error\"\n"},
-        {SERVICE("assign = \"clients\";"), "2: services.web.assign: \"clients\" is not known (did you mean "
-                                           "\"client\"?); it must be \"connection\", \"client\" or \"sni\"\n"},
+        {SERVICE("assign = \"clients\";"),
+         "2: services.web.assign: \"clients\" is not known (did you mean "
+         "\"client\"?); it must be \"connection\", \"client\" or \"sni\"\n"},
         {GROUP("health = { type = \"quantum\"; };"),
          "2: services.web.groups.old.health.type: \"quantum\" is "
          "not known; it must be \"none\", \"tcp\", \"send-expect\", \"http\", \"tls\", \"redis\", "
@@ -371,6 +372,16 @@ static void test_migration(void **state)
          "four decimals\n"
          "4: services.web.migration.gate.quantile: 99 is out of range: 0.5 to 0.9999\n"
          "4: services.web.migration.gate.failures: 0 is out of range: 1 to 1000\n"},
+        {MIGRATION(
+             "ramp = { over = \"1m\"; }; webhooks = ( { url = \"http://127.0.0.1:1/x?y\"; },\n"
+             "{ url = \"ftp://[::1]/x\"; },\n{ url = \"HTTPS://[::1]:1\"; },\n{ url = \"https:///x\"; },\n"
+             "{ url = \"http://a b/\"; } );"),
+         "3: services.web.migration.webhooks[1]: url \"ftp://[::1]/x\" is no address of a web server: as "
+         "\"https://chat.example/hook\"\n"
+         "5: services.web.migration.webhooks[3]: url \"https:///x\" is no address of a web server: as "
+         "\"https://chat.example/hook\"\n"
+         "6: services.web.migration.webhooks[4]: url \"http://a b/\" is no address of a web server: as "
+         "\"https://chat.example/hook\"\n"},
         {MIGRATION("ramp = { over = \"1m\"; }; gate = { max_error_increase = \"100%\"; };"),
          "2: services.web.migration.gate: has no limit to check: set one, or leave the gate out\n"},
         {MIGRATION("ramp = { over = \"1m\"; }; gate = { max_latency_ratio = \"1.5\"; };"),
