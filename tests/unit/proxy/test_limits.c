@@ -371,9 +371,9 @@ static void test_address_in_use(void **state)
     }
     /* What could not be created has not harmed what is there. */
     int client = rig_client(&rig);
-    uint64_t served = 0, until = rig_now_ms() + RIG_WAIT_MS;
+    uint64_t served = 0;
     rig_send(client, "hey", 3);
-    while (served == 0 && rig_now_ms() < until) {
+    for (unsigned left = addr_is_unix(address) ? 2 : 1; left > 0; left--) { /* in either order */
         int backend = rig_accept(&rig, 0);
         char got[3];
         served += recv(backend, got, 3, 0) == 3;
