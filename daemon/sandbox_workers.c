@@ -42,8 +42,9 @@ static int allow_sockets(scmp_filter_ctx filter)
     static const int families[] = {AF_INET, AF_INET6, AF_UNIX};
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < sizeof(families) / sizeof(families[0]); i++) {
-        rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
-                              SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i]));
+        const struct scmp_arg_cmp family = {
+            .arg = 0, .op = SCMP_CMP_EQ, .datum_a = (scmp_datum_t)families[i]};
+        rc = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, &family);
     }
     return rc;
 }
