@@ -37,8 +37,8 @@ static uint32_t part_at(const struct backend *backend, uint64_t now_us)
     if (elapsed_us >= backend->slow_start_us) {
         return BACKEND_PART_FULL;
     }
-    double reached =
-        (double)(BACKEND_PART_FULL - FIRST) * (double)elapsed_us / (double)backend->slow_start_us;
+    const uint32_t room = BACKEND_PART_FULL - FIRST;
+    double reached = (double)room * (double)elapsed_us / (double)backend->slow_start_us;
     uint32_t steps = (uint32_t)reached / STEP;
     return FIRST + steps * STEP;
 }

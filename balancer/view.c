@@ -86,6 +86,9 @@ static bool takes_part(const struct backend *backend, enum view_kind kind, bool 
  * to hold back: they share what there is. */
 static int build_parts(struct strategy_pool *pool)
 {
+    if (pool->len == 0) {
+        return 0;
+    }
     uint32_t first = pool->members[0].backend->ramp.part;
     bool differ = false;
     for (uint32_t i = 1; i < pool->len; i++) {

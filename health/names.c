@@ -122,7 +122,7 @@ int names_specs(const struct config_service *config, uint32_t group, const struc
 
 void names_specs_free(struct routing_backend_spec *specs, size_t len)
 {
-    for (size_t i = 0; i < len; i++) {
+    for (size_t i = 0; specs != NULL && i < len; i++) {
         free((void *)(uintptr_t)specs[i].name);
     }
     free(specs);
@@ -170,7 +170,12 @@ static int change(struct names *names, struct err_text *err)
     struct routing_group_spec *groups = calloc(config->groups_len, sizeof(*groups));
     struct names_host *hosts = calloc(names->len + 1, sizeof(*hosts));
     struct routing_change *prepared = NULL;
-    int rc = groups != NULL && hosts != NULL ? 0 : err_set(err, ERR_NOMEM, "out of memory");
+    int rc = 0;
+    if (groups == NULL || hosts == NULL) {
+        free(groups);
+        free(hosts);
+        return err_set(err, ERR_NOMEM, "out of memory");
+    }
     for (size_t e = 0; rc == 0 && e < names->len; e++) {
         hosts[e] = names->entries[e].host; /* borrowed */
     }
@@ -191,7 +196,7 @@ static int change(struct names *names, struct err_text *err)
     if (rc == 0) {
         rc = routing_change_apply(names->options.routing, prepared, err);
     }
-    for (size_t g = 0; groups != NULL && g < config->groups_len; g++) {
+    for (size_t g = 0; g < config->groups_len; g++) {
         names_specs_free((struct routing_backend_spec *)(uintptr_t)groups[g].backends,
                          groups[g].backends_len);
     }

@@ -114,11 +114,12 @@ int terms_begin(struct proxy_service *service, const struct proxy_timeouts *time
 {
     struct service_terms *terms = NULL;
     int code = make(service, timeouts, config, routing_groups(service->routing), &terms, err);
-    if (code == 0) {
-        resolve(terms, config, service->routing);
-        atomic_init(&service->terms, terms);
+    if (code != 0 || terms == NULL) {
+        return code;
     }
-    return code;
+    resolve(terms, config, service->routing);
+    atomic_init(&service->terms, terms);
+    return 0;
 }
 
 void terms_release(struct proxy_service *service)
