@@ -86,7 +86,7 @@ static bool takes_part(const struct backend *backend, enum view_kind kind, bool 
  * to hold back: they share what there is. */
 static int build_parts(struct strategy_pool *pool)
 {
-    if (pool->len == 0) {
+    if (pool->len == 0 || pool->members == NULL) {
         return 0;
     }
     uint32_t first = pool->members[0].backend->ramp.part;
@@ -129,7 +129,7 @@ static int build_pool(const struct routing *routing, const struct model_group *g
         pool->len += takes_part(backend, kind, all);
     }
     pool->weight_reference = weights > group->weight_created ? weights : group->weight_created;
-    if (pool->len == 0) {
+    if (pool->len == 0 || pool->members == NULL) {
         return 0;
     }
     pool->members = calloc(pool->len, sizeof(*pool->members));
