@@ -129,7 +129,7 @@ static int build_pool(const struct routing *routing, const struct model_group *g
         pool->len += takes_part(backend, kind, all);
     }
     pool->weight_reference = weights > group->weight_created ? weights : group->weight_created;
-    if (pool->len == 0 || pool->members == NULL) {
+    if (pool->len == 0) {
         return 0;
     }
     pool->members = calloc(pool->len, sizeof(*pool->members));
