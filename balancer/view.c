@@ -86,10 +86,11 @@ static bool takes_part(const struct backend *backend, enum view_kind kind, bool 
  * to hold back: they share what there is. */
 static int build_parts(struct strategy_pool *pool)
 {
-    if (pool->len == 0 || pool->members == NULL) {
-        return 0;
+    const struct backend *leader = pool->members[0].backend;
+    if (leader == NULL) {
+        return 0; /* nobody is there */
     }
-    uint32_t first = pool->members[0].backend->ramp.part;
+    uint32_t first = leader->ramp.part;
     bool differ = false;
     for (uint32_t i = 1; i < pool->len; i++) {
         differ |= pool->members[i].backend->ramp.part != first;
