@@ -12,8 +12,8 @@
 
 /*
  * A pass through the place of this name. Returns 0, or the errno to behave as if a system call had failed
- * with; does not return at all when the setting says "kill" (SIGKILL to this process), and with "stop" only after
- * somebody has sent SIGCONT.
+ * with; does not return at all when the setting says "kill" (SIGKILL to this process), and with "stop" only
+ * after somebody has sent SIGCONT.
  */
 int failpoint(const char *name);
 
@@ -23,7 +23,8 @@ bool failpoint_any(void);
 /*
  * Sets them from text, as the environment variable does, and starts counting anew; NULL or "" clears all.
  * "NAME:WHEN:WHAT[,…]" with WHEN = "3" (the third pass), "3+" (it and all later), "2-4"; WHAT = "kill",
- * "stop" or an errno: enospc, eio, enomem, emfile, eagain, eintr. ERR_PARSE leaves all cleared. For tests; one thread.
+ * "stop" or an errno: enospc, eio, enomem, emfile, eagain, eintr. ERR_PARSE leaves all cleared. For tests;
+ * one thread.
  */
 MUST_CHECK int failpoint_set(const char *text, struct err_text *err);
 

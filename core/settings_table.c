@@ -385,9 +385,9 @@ static const struct setting list[] = {
          "or `client`, each client's own (transparent; needs CAP_NET_RAW, and the backends' answers must be "
          "routed through this machine)."},
 #include "core/settings_table_capacity.h"
-#include "core/settings_table_tls_group.h"
 #include "core/settings_table_health.h"
 #include "core/settings_table_outlier.h"
+#include "core/settings_table_tls_group.h"
     {.path = "services.groups.backends",
      .type = SETTINGS_LIST,
      .flags = SETTINGS_REQUIRED,
@@ -428,7 +428,8 @@ static const struct setting list[] = {
      RANGE(0, DAY),
      .words = of_group_words,
      .fallback = "group",
-     .text = "How long its weight rises when it comes back. `group`: as its group says; 0: it has it at once."},
+     .text =
+         "How long its weight rises when it comes back. `group`: as its group says; 0: it has it at once."},
     {.path = "services.groups.backends.backup",
      .type = SETTINGS_BOOL,
      AT(struct config_backend, backup),

@@ -3,7 +3,7 @@
  * file to include this one; in a file of its own for its length.
  */
 /* clang-format off: not a whole declaration */
-    {.path = "admin", .type = SETTINGS_SECTION, .text = "The socket that shuntctl talks to."},
+{.path = "admin", .type = SETTINGS_SECTION, .text = "The socket that shuntctl talks to."},
     {.path = "admin.socket",
      .type = SETTINGS_PATH,
      AT(struct config, admin.socket),
@@ -76,7 +76,8 @@
     {.path = "admin.remote",
      .type = SETTINGS_SECTION,
      .present = offsetof(struct config, admin.remote.present),
-     .text = "The same commands over TCP, only with TLS 1.3 and a client certificate. Without this section there is no "
+     .text = "The same commands over TCP, only with TLS 1.3 and a client certificate. Without this section "
+             "there is no "
              "such way in."},
     {.path = "admin.remote.listen",
      .type = SETTINGS_ADDRESS,
@@ -89,7 +90,8 @@
      .flags = SETTINGS_REQUIRED,
      AT(struct config, admin.remote.certificate),
      RANGE(1, PATH_TEXT_MAX),
-     .text = "What the daemon shows: its certificate and those between it and the authority, in one PEM file."},
+     .text =
+         "What the daemon shows: its certificate and those between it and the authority, in one PEM file."},
     {.path = "admin.remote.key",
      .type = SETTINGS_PATH,
      .flags = SETTINGS_REQUIRED,
@@ -101,7 +103,8 @@
      .flags = SETTINGS_REQUIRED,
      AT(struct config, admin.remote.client_ca),
      RANGE(1, PATH_TEXT_MAX),
-     .text = "The authorities (PEM) by which clients' certificates are verified. Their own, not those of the system."},
+     .text = "The authorities (PEM) by which clients' certificates are verified. Their own, not those of the "
+             "system."},
     {.path = "admin.remote.client_crl",
      .type = SETTINGS_PATH,
      AT(struct config, admin.remote.client_crl),
@@ -128,4 +131,4 @@
      AT(struct config_admin_client, role),
      .words = role_words,
      .text = "As in `admin.roles`."},
-/* clang-format on */
+    /* clang-format on */

@@ -33,6 +33,8 @@
      AT(struct config_group, slow_start_us),
      RANGE(0, DAY),
      .fallback = "0",
-     .text = "A backend that comes back (up after down, or from maintenance, or new in a group that serves) has "
-             "its whole "
-             "weight only after this time; until then it rises evenly, whatever `balance` is. 0: it has it at once."},
+     .text =
+         "A backend that comes back (up after down, or from maintenance, or new in a group that serves) has "
+         "its whole "
+         "weight only after this time; until then it rises evenly, whatever `balance` is. 0: it has it at "
+         "once."},

@@ -78,7 +78,8 @@
     {.path = "services.groups.health.tls",
      .type = SETTINGS_SECTION,
      .present = offsetof(struct config_group, health.tls.present),
-     .text = "Checks speak TLS; `postgresql`, `mysql`, `smtp.starttls` and `ldap.starttls` begin it by their own protocol."},
+     .text = "Checks speak TLS; `postgresql`, `mysql`, `smtp.starttls` and `ldap.starttls` begin it by their "
+             "own protocol."},
     {.path = "services.groups.health.tls.server_name",
      .type = SETTINGS_STRING,
      AT(struct config_group, health.tls.server_name),

@@ -6,7 +6,8 @@
 {.path = "services.tls",
  .type = SETTINGS_SECTION,
  .present = offsetof(struct config_service, tls.present),
- .text = "Clients speak TLS, which ends here; a PROXY header that is accepted comes ahead of it. Without this section "
+ .text = "Clients speak TLS, which ends here; a PROXY header that is accepted comes ahead of it. Without "
+         "this section "
          "bytes are passed on as they are."},
     {.path = "services.tls.certificates",
      .type = SETTINGS_LIST,
@@ -15,9 +16,11 @@
      RANGE(1, 10000),
      .size = sizeof(struct config_certificate),
      .line = offsetof(struct config_certificate, line),
-     .text = "What is shown to clients. The host that a client names (SNI) is looked for among the names in the "
-             "certificates, exact ones before wildcards; of certificates with the same name but keys of different "
-             "kinds (RSA and ECDSA) the client's abilities decide. The first certificate is the default."},
+     .text =
+         "What is shown to clients. The host that a client names (SNI) is looked for among the names in the "
+         "certificates, exact ones before wildcards; of certificates with the same name but keys of "
+         "different "
+         "kinds (RSA and ECDSA) the client's abilities decide. The first certificate is the default."},
     {.path = "services.tls.certificates.certificate",
      .type = SETTINGS_PATH,
      .flags = SETTINGS_REQUIRED,
@@ -37,21 +40,24 @@
      LIST(struct config_certificate, phrase_command),
      RANGE(1, 4000),
      .note = "none",
-     .text = "For a key that is encrypted: a program and its arguments; the first line that it prints is the pass phrase. "
+     .text = "For a key that is encrypted: a program and its arguments; the first line that it prints is the "
+             "pass phrase. "
              "It is run whenever the key is read, for at most 10 seconds."},
     {.path = "services.tls.certificates.ocsp",
      .type = SETTINGS_PATH,
      AT(struct config_certificate, ocsp),
      RANGE(1, PATH_TEXT_MAX),
      .note = "none",
-     .text = "The authority's word that the certificate is not revoked (an OCSP response, DER), shown to clients that "
+     .text = "The authority's word that the certificate is not revoked (an OCSP response, DER), shown to "
+             "clients that "
              "ask, as long as it is good."},
     {.path = "services.tls.unknown_name",
      .type = SETTINGS_WORD,
      AT(struct config_service, tls.unknown_name),
      .words = tls_unknown_words,
      .fallback = "default",
-     .text = "What a client gets that names no host, or one that no certificate is for: the `default` certificate, or "
+     .text = "What a client gets that names no host, or one that no certificate is for: the `default` "
+             "certificate, or "
              "a refusal (the alert `unrecognized_name`)."},
     {.path = "services.tls.min_version",
      .type = SETTINGS_WORD,
@@ -83,20 +89,23 @@
      LIST(struct config_service, tls.alpn),
      RANGE(1, 255),
      .note = "none",
-     .text = "Protocols that the backends speak (ALPN), best first, such as `h2` and `http/1.1`. A client that offers "
+     .text = "Protocols that the backends speak (ALPN), best first, such as `h2` and `http/1.1`. A client "
+             "that offers "
              "only others is refused. Without this list a client's offer is not answered."},
     {.path = "services.tls.client_auth",
      .type = SETTINGS_WORD,
      AT(struct config_service, tls.client_auth),
      .words = client_auth_words,
      .fallback = "none",
-     .text = "Whether clients show certificates: not asked for, asked for (one that is shown must be good), or required."},
+     .text = "Whether clients show certificates: not asked for, asked for (one that is shown must be good), "
+             "or required."},
     {.path = "services.tls.client_ca",
      .type = SETTINGS_PATH,
      AT(struct config_service, tls.client_ca),
      RANGE(1, PATH_TEXT_MAX),
      .note = "none",
-     .text = "The authorities (PEM) by which clients' certificates are verified. Your own, not those of the system."},
+     .text = "The authorities (PEM) by which clients' certificates are verified. Your own, not those of the "
+             "system."},
     {.path = "services.tls.client_crl",
      .type = SETTINGS_PATH,
      AT(struct config_service, tls.client_crl),
@@ -107,7 +116,8 @@
      .type = SETTINGS_BOOL,
      AT(struct config_service, tls.sessions),
      .fallback = "true",
-     .text = "Whether clients may take up earlier sessions, which costs a fraction of a handshake. By tickets, whose keys "
+     .text = "Whether clients may take up earlier sessions, which costs a fraction of a handshake. By "
+             "tickets, whose keys "
              "all workers share, change with time and survive a reload."},
     {.path = "services.tls.session_lifetime",
      .type = SETTINGS_DURATION,
@@ -132,6 +142,7 @@
      AT(struct config_service, tls.max_handshakes),
      RANGE(0, UINT32_MAX),
      .fallback = "4096",
-     .text = "Handshakes with clients at the same time; who comes beyond is refused and counted as `limit`. A "
-             "handshake holds some 50 KiB. 0: no limit."},
-/* clang-format on */
+     .text =
+         "Handshakes with clients at the same time; who comes beyond is refused and counted as `limit`. A "
+         "handshake holds some 50 KiB. 0: no limit."},
+    /* clang-format on */

@@ -6,13 +6,15 @@
 {.path = "services.groups.tls",
  .type = SETTINGS_SECTION,
  .present = offsetof(struct config_group, tls.present),
- .text = "Connections to the group's backends speak TLS, whether or not clients do; an empty section will do. Without "
+ .text = "Connections to the group's backends speak TLS, whether or not clients do; an empty section will "
+         "do. Without "
          "it bytes are passed on as they are. Checks have a `tls` section of their own."},
     {.path = "services.groups.tls.verify",
      .type = SETTINGS_BOOL,
      AT(struct config_group, tls.verify),
      .fallback = "true",
-     .text = "Whether a backend must show a valid certificate for its name. `false` is insecure: whoever is on the way "
+     .text = "Whether a backend must show a valid certificate for its name. `false` is insecure: whoever is "
+             "on the way "
              "can read and change everything."},
     {.path = "services.groups.tls.ca",
      .type = SETTINGS_PATH,
@@ -37,7 +39,8 @@
      AT(struct config_group, tls.own.certificate),
      RANGE(1, PATH_TEXT_MAX),
      .note = "none",
-     .text = "What is shown to backends that ask for a certificate, PEM, with those between it and the authority."},
+     .text = "What is shown to backends that ask for a certificate, PEM, with those between it and the "
+             "authority."},
     {.path = "services.groups.tls.key",
      .type = SETTINGS_PATH,
      AT(struct config_group, tls.own.key),
@@ -58,7 +61,8 @@
      LIST(struct config_group, tls.alpn),
      RANGE(1, 255),
      .note = "none",
-     .text = "Protocols that are offered (ALPN), best first. `client` stands for the one that was agreed on with the "
+     .text = "Protocols that are offered (ALPN), best first. `client` stands for the one that was agreed on "
+             "with the "
              "client, if any."},
     {.path = "services.groups.tls.min_version",
      .type = SETTINGS_WORD,
@@ -66,4 +70,4 @@
      .words = tls_version_words,
      .fallback = "1.2",
      .text = "The oldest version of TLS that is spoken."},
-/* clang-format on */
+    /* clang-format on */

@@ -94,10 +94,10 @@ void proxy_service_certificate(const struct proxy_service *service, size_t index
 {
     (void)service;
     (void)index;
-    *out =
-        (struct proxy_certificate){.file = "/etc/shunt/web.pem",
-                                   .name = "web.example",
-                                   .end_s = (int64_t)(clock_wall_us() / CLOCK_US_PER_S) + INT64_C(61) * 86400 + 3600};
+    *out = (struct proxy_certificate){.file = "/etc/shunt/web.pem",
+                                      .name = "web.example",
+                                      .end_s = (int64_t)(clock_wall_us() / CLOCK_US_PER_S) +
+                                               INT64_C(61) * 86400 + 3600};
 }
 
 unsigned worker_pool_count(const struct worker_pool *pool)

@@ -53,9 +53,9 @@ static void test_role_matrix(void **state)
         {"events", COMMAND_ROLE_VIEWER, false},      {"backend", COMMAND_ROLE_OPERATOR, true},
         {"weight", COMMAND_ROLE_OPERATOR, true},     {"show", COMMAND_ROLE_VIEWER, false},
         {"connections", COMMAND_ROLE_VIEWER, false}, {"kill", COMMAND_ROLE_ADMIN, true},
-        {"top", COMMAND_ROLE_VIEWER, false},         {"reload", COMMAND_ROLE_ADMIN, true},        {"upgrade", COMMAND_ROLE_ADMIN, true},
-        {"check", COMMAND_ROLE_OPERATOR, false},     {"log-level", COMMAND_ROLE_ADMIN, true},
-        {"report", COMMAND_ROLE_VIEWER, false},
+        {"top", COMMAND_ROLE_VIEWER, false},         {"reload", COMMAND_ROLE_ADMIN, true},
+        {"upgrade", COMMAND_ROLE_ADMIN, true},       {"check", COMMAND_ROLE_OPERATOR, false},
+        {"log-level", COMMAND_ROLE_ADMIN, true},     {"report", COMMAND_ROLE_VIEWER, false},
     };
     (void)state;
     assert_int_equal(sizeof(wanted) / sizeof(wanted[0]), COMMAND_COUNT);

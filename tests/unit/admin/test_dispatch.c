@@ -97,24 +97,27 @@ static void test_forced(void **state)
     struct backend *a = routing_find_backend(s->routing[0], 0, "a");
     struct migration_word word;
     assert_false(migration_word(s->service[0].migration, a, MIGRATION_WORD_FORCED, &word));
-    support_expect(s, "backend api/old/a force-down reason \"smoke\"",
-                   "api/old/a is forced down, whatever its checks say (now: unknown); old has 1 of 2 usable     "
-                   "   back: shuntctl backend api/old/a auto\n");
+    support_expect(
+        s, "backend api/old/a force-down reason \"smoke\"",
+        "api/old/a is forced down, whatever its checks say (now: unknown); old has 1 of 2 usable     "
+        "   back: shuntctl backend api/old/a auto\n");
     assert_int_equal(backend_forced(a), BACKEND_FORCED_DOWN);
     assert_true(migration_word(s->service[0].migration, a, MIGRATION_WORD_FORCED, &word));
     assert_string_equal(word.reason, "smoke");
     assert_string_equal(word.actor, "operator:test");
     support_expect(s, "backend api/old/a ready",
                    "api/old/a is ready: state down, but it is forced down; old has 1 of 2 usable\n");
-    support_expect(s, "backend api/old/a force-up",
-                   "api/old/a is forced up, whatever its checks say (now: unknown); old has 2 of 2 usable       "
-                   " back: shuntctl backend api/old/a auto\n");
+    support_expect(
+        s, "backend api/old/a force-up",
+        "api/old/a is forced up, whatever its checks say (now: unknown); old has 2 of 2 usable       "
+        " back: shuntctl backend api/old/a auto\n");
     assert_int_equal(backend_forced(a), BACKEND_FORCED_UP);
     support_expect(s, "backend api/old/a maint", "api/old/a is maint: no new connections");
     assert_false(backend_is_usable(a));
-    support_expect(s, "backend api/old/a force-up",
-                   "api/old/a is forced up, whatever its checks say (now: unknown), but it is in maint; old has "
-                   "1 of 2 usable");
+    support_expect(
+        s, "backend api/old/a force-up",
+        "api/old/a is forced up, whatever its checks say (now: unknown), but it is in maint; old has "
+        "1 of 2 usable");
     support_expect(s, "backend api/old/a ready", "api/old/a is ready: state up; old has 2 of 2 usable\n");
     support_expect(s, "backend api/old/a auto",
                    "api/old/a is not forced: state unknown; old has 2 of 2 usable\n");
@@ -147,7 +150,8 @@ static void test_refusals(void **state)
         {"backend api/old drain", "error: \"api/old\" is not SERVICE/GROUP/BACKEND"},
         {"backend /old/a drain", "error: no service \"\""},
         {"backend api/old/nothing drain", "error: no backend \"nothing\"; there are: a, b\n"},
-        {"backend api/old/a off", "error: \"off\" is not one of ready|drain|maint|force-up|force-down|auto\n"},
+        {"backend api/old/a off",
+         "error: \"off\" is not one of ready|drain|maint|force-up|force-down|auto\n"},
         {"weight api/old/a 65536", "error: \"65536\" is not a weight: 0 to 65535\n"},
         {"weight api/old/a 1.5", "error: \"1.5\" is not a weight: 0 to 65535\n"},
         {"weight api/old/a", "error: usage: weight "},
@@ -364,11 +368,12 @@ static void test_events(void **state)
 static void test_plan(void **state)
 {
     struct support *s = *state;
-    support_expect(s, "plan api",
-                   "  1% → 50% → 100% → drain old → commit        fastest 3h, slowest 3h10m\n"
-                   "  step 1  1% for 1h\n  step 2  50% for 1h\n  step 3  100% for 1h\n"
-                   "  gate  none: time alone decides\n"
-                   "  preflight  ✔ old 2/2 usable  ✔ new 1/1 usable  ✔ addresses differ  ✔ journal writable\n");
+    support_expect(
+        s, "plan api",
+        "  1% → 50% → 100% → drain old → commit        fastest 3h, slowest 3h10m\n"
+        "  step 1  1% for 1h\n  step 2  50% for 1h\n  step 3  100% for 1h\n"
+        "  gate  none: time alone decides\n"
+        "  preflight  ✔ old 2/2 usable  ✔ new 1/1 usable  ✔ addresses differ  ✔ journal writable\n");
     free(support_run(s, "backend api/new/c maint"));
     support_expect(s, "plan api",
                    "  1% → 50% → 100% → drain old → commit        fastest 3h, slowest 3h10m\n"
