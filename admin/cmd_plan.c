@@ -74,12 +74,19 @@ static uint64_t slowest_us(const struct outlook *ahead)
                                                                : CLOCK_NEVER;
 }
 
-static int look_ahead(const struct admin_service *service, struct outlook *out, struct err_text *err)
+static int look_ahead(const struct admin_service *service, uint32_t to, struct outlook *out,
+                      struct err_text *err)
 {
     *out = (struct outlook){.service = service, .config = &service->config->migration};
     int code = plan_compile(out->config, &out->plan, err);
     if (code != ERR_OK) {
         return code;
+    }
+    if (to != ROUTING_NONE && to == routing_active(service->routing)) {
+        plan_destroy(out->plan);
+        return err_set(err, ERR_STATE,
+                       "%s takes all traffic of %s already: `plan %s to GROUP` with another group",
+                       routing_group_name(service->routing, to), service->name, service->name);
     }
     if (out->plan == NULL) {
         return err_set(err, ERR_STATE,
@@ -90,7 +97,9 @@ static int look_ahead(const struct admin_service *service, struct outlook *out, 
     migration_read(service->migration, &out->status);
     out->from = out->status.active;
     out->to = out->status.target;
-    if (out->to == out->from) { /* the last one is completed: the next would go back */
+    if (to != ROUTING_NONE) {
+        out->to = to;
+    } else if (out->to == out->from) { /* the last one is completed: the next would go back */
         out->to = routing_groups(service->routing) == 2 ? 1 - out->from : ROUTING_NONE;
     }
     out->fastest_us = holds_us(out->plan);
@@ -205,6 +214,10 @@ static void write_findings(FILE *out, const struct outlook *ahead)
         fprintf(out, "  %s %s", finding->passed ? "✔" : "✖", finding->text);
     }
     fputc('\n', out);
+    if (ahead->to == ROUTING_NONE) {
+        fprintf(out, "  ◌ which group it goes to is not said, so none was looked at: `plan %s to GROUP`\n",
+                ahead->service->name);
+    }
     for (size_t i = 0; i < ahead->findings_len; i++) {
         if (!ahead->findings[i].passed) {
             fprintf(out, "  ✖ %s: %s\n", ahead->findings[i].text, ahead->findings[i].advice);
@@ -332,7 +345,7 @@ static json_t *json_of_plan(const struct outlook *ahead)
 int cmd_plan(struct command_call *call, struct err_text *err)
 {
     struct outlook ahead;
-    int code = look_ahead(call->values.service, &ahead, err);
+    int code = look_ahead(call->values.service, call->values.group, &ahead, err);
     if (code != ERR_OK) {
         return code;
     }

@@ -141,7 +141,8 @@ static const struct command table[COMMAND_COUNT] = {
         {
             .name = "plan",
             .role = COMMAND_ROLE_VIEWER,
-            .args = {ARG_SERVICE},
+            .args = {ARG_SERVICE,
+                     {.type = COMMAND_ARG_GROUP, .name = "GROUP", .keyword = "to", .optional = true}},
             .summary = "dry run: the steps, how long they take, what would stand in the way",
             .help = "fastest is the holds of all steps with nothing left to drain; slowest has the gate's "
                     "longest "

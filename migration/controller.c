@@ -186,6 +186,13 @@ static bool is_of_gate(enum machine_event event)
     return event == MACHINE_GATE_FAIL || event == MACHINE_GATE_TOO_FEW;
 }
 
+/* A second abort without words: it takes the rest of a gradual rollback, and leaves the cause what it was. */
+static bool hurries(const struct machine *before, enum machine_event event, const struct migration_asker *who)
+{
+    return event == MACHINE_ABORT && before->phase == MIGRATION_ROLLING_BACK &&
+           (who->reason == NULL || who->reason[0] == '\0');
+}
+
 int migration_perform(struct migration *m, struct machine_input *input, const struct migration_asker *who,
                       struct err_text *err)
 {
@@ -208,7 +215,8 @@ int migration_perform(struct migration *m, struct machine_input *input, const st
     own = own_reason(&before, &change.next, &m->setup.rules, input->event);
     if (own != NULL) {
         cause = (struct migration_asker){.actor = who->actor, .reason = own};
-    } else if (machine_event_is_operator(input->event) || is_of_gate(input->event)) {
+    } else if (!hurries(&before, input->event, who) &&
+               (machine_event_is_operator(input->event) || is_of_gate(input->event))) {
         cause = *who;
     }
     narrate_change(m, &before, &change.next, input->event, text, sizeof(text));

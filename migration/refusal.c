@@ -49,7 +49,7 @@ static int refuse_when_closed(const struct machine *m, const struct machine_rule
         return REFUSE(
             "no migration runs for %s, the last one is completed and %s takes all traffic: to go back, "
             "`start %s to %s`",
-            n->service, n->old, n->service, n->target);
+            n->service, n->old, n->service, in->target == ROUTING_NONE ? "GROUP" : n->target);
     }
     if (in->event == MACHINE_ABORT && m->phase == MIGRATION_ROLLED_BACK) {
         return REFUSE("no migration runs for %s, the last one is rolled back and %s takes all traffic: "

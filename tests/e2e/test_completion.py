@@ -112,11 +112,12 @@ def test_a_gradual_rollback_gives_back_part_by_part(web):
 def test_a_second_abort_takes_the_rest_at_once(web):
     shunt = web({**steps(("100%", "1h")), "rollback": {"shape": "linear", "over": "1h"}})
     shunt.ctl("start", "web").ok()
-    shunt.ctl("abort", "web").ok()
+    shunt.ctl("abort", "web", "reason", "too slow").ok()
     assert shunt.service()["share_bp"] == 9500
     shunt.ctl("abort", "web").ok()
     assert {who(shunt.port()) for _ in range(20)} == {"old"}
     shunt.wait_phase("rolled-back")
+    assert shunt.service()["reason"] == "too slow"
 
 
 def test_a_rollback_may_close_what_is_on_new(web):

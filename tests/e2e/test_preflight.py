@@ -93,3 +93,17 @@ def test_a_route_that_holds_clients_on_the_old_group(daemon, server):
     shunt.write()
     shunt.ctl("reload").ok()
     shunt.ctl("start", "web").ok()
+
+
+def test_of_several_groups_the_one_that_is_meant(daemon, server, refuser):
+    old, good = server(named("old")).address, server(named("good")).address
+    shunt = daemon({"name": "web", "listen": ["127.0.0.1:0"], "migration": steps(("100%", "0")), "groups": [
+        group("old", [old]), group("bad", [refuser().address], health=QUICK | {"type": "tcp"}), group("good", [good])]})
+    said = shunt.ctl("plan", "web").ok()
+    assert "`plan web to GROUP`" in said and "bad" not in said and "good" not in said
+    assert "✔ good 1/1 usable" in shunt.ctl("plan", "web", "to", "good").ok()
+    wait_until(lambda: "✖ bad 0/1 proven" in shunt.ctl("plan", "web", "to", "bad").ok(), "a finding about the bad one")
+    shunt.ctl("plan", "web", "to", "old").refused("old takes all traffic of web already", "`plan web to GROUP`")
+    shunt.ctl("start", "web", "to", "good").ok()
+    shunt.wait_phase("completed")
+    shunt.ctl("abort", "web").refused("good takes all traffic", "`start web to GROUP`")

@@ -15,7 +15,7 @@ _shuntctl() {
         skip) words="$(_shuntctl_services) reason" ;;
         abort) words="$(_shuntctl_services) reason" ;;
         commit) words="$(_shuntctl_services) reason" ;;
-        plan) words="$(_shuntctl_services) --json" ;;
+        plan) words="$(_shuntctl_services) to --json" ;;
         wait) words="$(_shuntctl_services) --json" ;;
         report) words="$(_shuntctl_services) --json" ;;
         watch) words="$(_shuntctl_services) --json" ;;

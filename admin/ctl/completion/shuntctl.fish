@@ -23,7 +23,7 @@ complete -c shuntctl -n '__fish_seen_subcommand_from abort' -a '(__shuntctl_serv
 complete -c shuntctl -n __fish_use_subcommand -a commit -d 'ends a migration that waits for it'
 complete -c shuntctl -n '__fish_seen_subcommand_from commit' -a '(__shuntctl_services) reason'
 complete -c shuntctl -n __fish_use_subcommand -a plan -d 'dry run: the steps, how long they take, what would stand in the way'
-complete -c shuntctl -n '__fish_seen_subcommand_from plan' -a '(__shuntctl_services) --json'
+complete -c shuntctl -n '__fish_seen_subcommand_from plan' -a '(__shuntctl_services) to --json'
 complete -c shuntctl -n __fish_use_subcommand -a wait -d 'answers when the migration is completed, rolled back or paused'
 complete -c shuntctl -n '__fish_seen_subcommand_from wait' -a '(__shuntctl_services) --json'
 complete -c shuntctl -n __fish_use_subcommand -a report -d 'the whole story of a migration, from the journal'

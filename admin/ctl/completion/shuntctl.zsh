@@ -42,7 +42,7 @@ resume) compadd -- $services from-share reason ;;
 skip) compadd -- $services reason ;;
 abort) compadd -- $services reason ;;
 commit) compadd -- $services reason ;;
-plan) compadd -- $services --json ;;
+plan) compadd -- $services to --json ;;
 wait) compadd -- $services --json ;;
 report) compadd -- $services --json ;;
 watch) compadd -- $services --json ;;
