@@ -58,6 +58,10 @@ static enum connect_result connect_begin(struct conn *conn)
     struct stream *stream = &conn->stream[CONN_BACKEND];
     bool is_unix = addr_is_unix(address);
     const int type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
+    if (!outward_is_known(conn)) {
+        conn->lease.excused = true;
+        return CONNECT_FAILED;
+    }
     int fd = socket(address->sa.sa_family, type, 0);
     if (fd < 0 && listener_use_spare(conn->home->shared)) {
         fd = socket(address->sa.sa_family, type, 0);

@@ -63,6 +63,7 @@ int outward_configure(const struct proxy_service *service, struct service_terms 
         const struct config_group *group = &config->groups[g];
         struct outward *outward = &terms->outward[groups_max + g];
         struct err_text why;
+        outward->known = true;
         outward->version = (unsigned)group->send_proxy;
         for (size_t i = 0; i < group->send_proxy_tlvs_len; i++) {
             outward->tlvs |= tlv_bit(group->send_proxy_tlvs[i]);
@@ -106,6 +107,12 @@ static const struct outward *outward_of(const struct conn *conn)
 {
     const struct service_terms *terms = service_terms(conn);
     return conn->lease.group < terms->outward_len ? &terms->outward[conn->lease.group] : NULL;
+}
+
+bool outward_is_known(const struct conn *conn)
+{
+    const struct outward *outward = outward_of(conn);
+    return outward != NULL ? outward->known : service_terms(conn)->outward == NULL;
 }
 
 struct tls_back *outward_tls(const struct conn *conn)

@@ -140,6 +140,7 @@ struct outward {
     unsigned tlvs;    /* bits of enum proxy_protocol_tlv */
     struct source source;
     struct tls_back *tls; /* NULL: we speak plainly */
+    bool known;           /* false: a group that these terms do not know */
 };
 
 /*
@@ -338,6 +339,9 @@ void outward_release(struct service_terms *terms);
 /* The groups as the routing counts them; config as before. */
 void outward_resolve(struct service_terms *terms, const struct config_service *config,
                      const struct routing *routing);
+/* Whether the terms in force say how to appear to the lease's backend. A reload makes a group known to the
+ * routing first: who picks it in that moment must not speak plainly where TLS was asked for. */
+bool outward_is_known(const struct conn *conn);
 /* Binds a socket that is to connect to the lease's backend. 0 or an errno. */
 int outward_bind(const struct conn *conn, int fd, int family);
 /* Keeps what a received header tells for the one we send, where any group wants one. False without memory. */

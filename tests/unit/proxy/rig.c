@@ -132,6 +132,7 @@ static void rig_open_service(struct rig *rig, const struct rig_options *options)
         .timeouts = {.connect_us = options->connect_us != 0 ? options->connect_us : ten_s,
                      .idle_us = options->idle_us != 0 ? options->idle_us : ten_s,
                      .half_close_us = options->half_close_us != 0 ? options->half_close_us : ten_s},
+        .config = options->config,
         .retries = options->retries};
     assert_int_equal(proxy_service_create(rig->proxy, &spec, &rig->service, &err), 0);
     assert_int_equal(proxy_service_start(rig->service, &err), 0);

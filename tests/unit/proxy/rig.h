@@ -27,6 +27,7 @@ struct rig_options {
     uint32_t retries;
     uint64_t connect_us, idle_us, half_close_us; /* 0: 10 s */
     uint64_t max_connections;
+    const struct config_service *config; /* NULL: none. The routing's only group is "old" in any case */
 };
 
 struct rig {

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -179,6 +180,29 @@ static void test_server_speaks_first(void **state)
     rig_stop(&rig);
 }
 
+/* As in the moment of a reload in which the routing has a group already: how its backends want to be spoken
+ * to is not known, and plainly would be wrong where that is TLS. */
+static void test_a_group_that_the_terms_do_not_know(void **state)
+{
+    static const char text[] =
+        "state_dir = \"/tmp\"; services = ( { name = \"test\"; listen = [ \"127.0.0.1:0\" ]; "
+        "groups = ( { name = \"other\"; backends = ( { address = \"127.0.0.1:1\"; } ); } ); } );";
+    struct config *config = NULL;
+    struct config_errors errors;
+    (void)state;
+    assert_int_equal(config_load_text(text, "/tmp", &config, &errors), 0);
+    const struct rig_options options = {.config = &config->services[0]};
+    struct rig rig;
+    rig_start(&rig, &options);
+    int client = rig_client(&rig);
+    (void)rig_expect_reset(client);
+    close(client);
+    struct pollfd backend = {.fd = rig.backend_fd[0], .events = POLLIN};
+    assert_int_equal(poll(&backend, 1, 0), 0); /* nobody came */
+    rig_stop(&rig);
+    config_free(config);
+}
+
 int main(void)
 {
     static struct rig_options tcp = {0}, unix_paths = {.unix_paths = true};
@@ -192,6 +216,7 @@ int main(void)
         cmocka_unit_test(test_timeout),
         cmocka_unit_test(test_timeout_then_another),
         cmocka_unit_test(test_no_backend),
+        cmocka_unit_test(test_a_group_that_the_terms_do_not_know),
         cmocka_unit_test(test_server_speaks_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
