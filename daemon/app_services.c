@@ -104,10 +104,26 @@ static void tell_room(void *context, uint64_t *open, uint64_t *most)
     *most = proxy_max_connections(service->app->proxy);
 }
 
+/* Of those that clients are shown, the first to end; 0: none. */
+static uint64_t shown_certificate_end_us(const struct app_service *service)
+{
+    int64_t first_s = 0;
+    size_t len = service->proxy != NULL ? proxy_service_certificates(service->proxy) : 0;
+    for (size_t i = 0; i < len; i++) {
+        struct proxy_certificate one;
+        proxy_service_certificate(service->proxy, i, &one);
+        first_s = first_s == 0 || one.end_s < first_s ? one.end_s : first_s;
+    }
+    return first_s > 0 ? (uint64_t)first_s * CLOCK_US_PER_S : 0;
+}
+
 static uint64_t tell_certificate(void *context, const struct backend *backend)
 {
     const struct app_service *service = context;
     struct health_result result;
+    if (backend == NULL) {
+        return shown_certificate_end_us(service);
+    }
     return service->health != NULL && health_last(service->health, backend, &result) == ERR_OK
                ? result.certificate_us
                : 0;

@@ -86,8 +86,8 @@ struct migration_options {
     void (*close_connections)(void *context, const struct migration_close *what);
     /* Client connections open now, and how many there may be at most. NULL: not looked at. */
     void (*room)(void *context, uint64_t *open, uint64_t *most);
-    /* When the certificate of a backend ends, wall time, as its checks last saw it; 0: not known. NULL: not
-     * looked at. */
+    /* When the certificate of a backend ends, wall time, as its checks last saw it; without a backend (NULL),
+     * the first to end of those that clients are shown. 0: not known, or none. NULL: not looked at. */
     uint64_t (*certificate_end_us)(void *context, const struct backend *backend);
     /* Connections that close_connections has ended so far. NULL: not told. */
     uint64_t (*drained)(void *context);

@@ -151,11 +151,12 @@ static void check_addresses(const struct look *look, struct findings *findings)
     }
 }
 
-/* Of the backends of the target, the one whose certificate ends first; 0: none is known. */
+/* The certificate that ends first: of a backend of the target (*which), or one that clients are shown (*which
+ * NULL). 0: none is known. */
 static uint64_t first_end_us(const struct look *look, const struct backend **which)
 {
     const struct migration *m = look->m;
-    uint64_t first_us = 0;
+    uint64_t first_us = m->options.certificate_end_us(m->options.context, NULL);
 
     for (size_t i = 0; i < routing_backends(m->options.routing, look->target); i++) {
         const struct backend *backend = routing_backend_at(m->options.routing, look->target, i);
@@ -169,13 +170,15 @@ static uint64_t first_end_us(const struct look *look, const struct backend **whi
     return first_us;
 }
 
-/* As the checks over TLS saw them. Whom nobody trusts is down; here it is about the time that is left. */
+/* Backends' as the checks over TLS saw them. Whom nobody trusts is down; here it is about the time that is
+ * left. */
 static void check_certificates(const struct look *look, struct findings *findings)
 {
     const struct config_group *config = migration_group_config(look->m, look->target);
     uint64_t now_us = look->m->wall_us(look->m->clock_context);
     const struct backend *backend = NULL;
     struct migration_finding *finding;
+    char whose[200] = "that clients are shown";
     uint64_t end_us;
 
     if (look->m->options.certificate_end_us == NULL || config == NULL) {
@@ -186,13 +189,17 @@ static void check_certificates(const struct look *look, struct findings *finding
         return;
     }
     finding = add(findings, "certificate");
+    if (backend != NULL) {
+        (void)snprintf(whose, sizeof(whose), "of %s/%s", config->name, backend_name(backend));
+    }
     if (end_us <= now_us) {
-        snprintf(finding->text, sizeof(finding->text), "certificate of %s/%s expired %" PRIu64 "d ago",
-                 config->name, backend_name(backend), (now_us - end_us) / DAY_US);
-        fail(finding, "put a new one on the server; the next check sees it");
+        snprintf(finding->text, sizeof(finding->text), "certificate %s expired %" PRIu64 "d ago", whose,
+                 (now_us - end_us) / DAY_US);
+        fail(finding, backend != NULL ? "put a new one on the server; the next check sees it"
+                                      : "put a new one in its place; it is read within seconds");
     } else if (end_us - now_us < config->health.tls.expiry_warning_us) {
-        snprintf(finding->text, sizeof(finding->text), "certificate of %s/%s expires in %" PRIu64 "d",
-                 config->name, backend_name(backend), (end_us - now_us) / DAY_US);
+        snprintf(finding->text, sizeof(finding->text), "certificate %s expires in %" PRIu64 "d", whose,
+                 (end_us - now_us) / DAY_US);
         fail(finding, "renew it, or lower health.tls.expiry_warning");
     } else {
         snprintf(finding->text, sizeof(finding->text), "certificate valid %" PRIu64 "d",

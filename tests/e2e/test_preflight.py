@@ -43,6 +43,17 @@ def test_all_is_well(daemon, secured):
     shunt.ctl("start", "web").ok()
 
 
+def test_what_clients_are_shown_ends_soon(daemon, server, tmp_path):
+    certificate, key = Authority(tmp_path / "front").issue("web.example", "DNS:web.example", days=3)
+    shunt = daemon(service([server(named("old")).address], [server(named("new")).address], group_settings={
+        "health": {"type": "tcp", **QUICK}}, migration=PLAN,
+        tls={"certificates": [{"certificate": str(certificate), "key": str(key)}]}))
+    wait_until(lambda: "new 1/1 proven" in shunt.ctl("plan", "web").ok(), "all are checked")
+    assert "certificate that clients are shown expires in" in shunt.ctl("plan", "web").ok()
+    shunt.ctl("start", "web").refused("that clients are shown")
+    shunt.ctl("start", "web", "force").ok()
+
+
 def test_a_certificate_that_ends_soon(daemon, secured):
     make, checks = secured
     shunt = daemon(service([make(60)], [make(60), make(5)], group_settings=checks, migration=PLAN))
