@@ -195,6 +195,7 @@ enum tls_progress handshake_call(struct conn *conn, struct tls_back *back)
     SSL *ssl = tls_back_connect(back, &spec, &call);
     if (ssl == NULL || !tls_stream_begin(backend, ssl, tls_call_drop, call)) {
         tell_call_failure(conn, "no memory");
+        conn->lease.excused = true; /* ours, not the backend's */
         return TLS_FAILED;
     }
     stream_undelay(backend);

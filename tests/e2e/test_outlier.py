@@ -4,10 +4,12 @@ import subprocess
 import time
 
 import pytest
+from shunt.certificates import Authority
 from shunt.clients import ask, connect, who
 from shunt.config import group, service, steps, write
 from shunt.daemon import program
 from shunt.peers import Server, named
+from shunt.tls import over_tls, server_context
 from shunt.waiting import SLOW, scaled, stays, wait_until
 
 ON = {"outlier": {"base_time": "1h", "max_time": "1h"}}
@@ -80,6 +82,38 @@ def test_early_resets_eject(daemon, server):
     wait_until(lambda: ejected(shunt), "it is ejected")
     assert ejected(shunt)["kind"] == "reset"
     assert set(send(shunt, 20)) == {"good"}
+
+
+def answer_hello(peer, *words):
+    """Reads the beginning of a TLS handshake, then says these words."""
+    peer.sock.recv(1 << 16)
+    for word in words:
+        peer.send(word)
+
+
+UNABLE = {"plain": lambda peer: answer_hello(peer, b"220 this is no TLS\r\n"),
+          "ends": answer_hello,
+          "resets": lambda peer: (answer_hello(peer), peer.reset()),
+          "halfway": lambda peer: (answer_hello(peer, b"\x16\x03\x03\x00\x7a\x02\x00"), peer.stall()),
+          "silent": lambda peer: peer.stall()}
+
+
+@pytest.mark.parametrize("kind", ["not believed", *UNABLE])
+def test_failed_handshakes_eject(daemon, server, tmp_path, kind):
+    """However the handshake with the backend fails, and although its port accepts all the while."""
+    pki = Authority(tmp_path / "pki")
+    good = over_tls(named("good"), server_context(pki.issue("db.example", "DNS:db.example")))
+    bad = server(UNABLE.get(kind) or over_tls(named("bad"), server_context(pki.issue("other", "DNS:other.example"))))
+    tls = {"tls": {"ca": str(pki.certificate), "server_name": "db.example"}}
+    shunt = daemon(service([bad.address, server(good).address], group_settings={**ON, **tls},
+                           timeouts={"connect": "300ms"}))
+    assert {who(shunt.port()) for _ in range(10)} == {"good"}, "no client notices"
+    wait_until(lambda: ejected(shunt), "it is ejected")
+    assert ejected(shunt)["kind"] == "handshake" and ejected(shunt)["reason"] == "5 failed handshakes in a row"
+    failed = shunt.backend("old", 0)["errors"]
+    assert failed["handshake"] == 5 and failed["connect"] == failed["timeout"] == failed["reset"] == 0, failed
+    assert {who(shunt.port()) for _ in range(6)} == {"good"}
+    assert shunt.backend("old", 0)["errors"] == failed, "it gets nothing any more"
 
 
 def test_success_ends_the_row(daemon, server):
