@@ -67,7 +67,7 @@ def memory_bytes(pid):
 def name(pid):
     try:
         return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # gone before it was opened, or before it was read
         return ""
 
 
