@@ -51,8 +51,9 @@ struct lookup {
     struct question ipv4, ipv6;
     struct addr *addresses; /* owned */
     size_t len, room;
-    uint64_t ttl_s; /* least of the records */
-    bool short_of;  /* memory */
+    uint64_t ttl_s;              /* least of the records */
+    bool short_of;               /* memory */
+    bool unfit_ipv4, unfit_ipv6; /* an address was told that no server can have */
 };
 
 static void begin(struct lookup *lookup);
@@ -154,6 +155,17 @@ static void on_socket_state(void *context, ares_socket_t fd, int readable, int w
 
 /* ---- answers */
 
+/* Nobody can be reached there: sinkholes tell 0.0.0.0 and ::, which would be this machine itself. */
+static bool is_unfit(const struct ares_addrinfo_node *node)
+{
+    if (node->ai_family == AF_INET) {
+        in_addr_t host = ntohl(((const struct sockaddr_in *)(const void *)node->ai_addr)->sin_addr.s_addr);
+        return host == INADDR_ANY || host == INADDR_BROADCAST || IN_MULTICAST(host);
+    }
+    const struct in6_addr *host = &((const struct sockaddr_in6 *)(const void *)node->ai_addr)->sin6_addr;
+    return IN6_IS_ADDR_UNSPECIFIED(host) || IN6_IS_ADDR_MULTICAST(host);
+}
+
 static void add_address(struct lookup *lookup, const struct ares_addrinfo_node *node)
 {
     struct addr address = {.len = node->ai_addrlen};
@@ -161,6 +173,10 @@ static void add_address(struct lookup *lookup, const struct ares_addrinfo_node *
                   : node->ai_family == AF_INET6 ? lookup->family != CONFIG_FAMILY_IPV4
                                                 : false;
     if (!wanted || node->ai_addrlen > sizeof(address.in6)) {
+        return;
+    }
+    if (is_unfit(node)) {
+        *(node->ai_family == AF_INET ? &lookup->unfit_ipv4 : &lookup->unfit_ipv6) = true;
         return;
     }
     if (lookup->len == lookup->room) {
@@ -227,6 +243,9 @@ static void describe(const struct lookup *lookup, int status, char *out, size_t 
     clock_format_duration(lookup->timeout_us, timeout, sizeof(timeout));
     if (lookup->short_of || status == ARES_ENOMEM) {
         (void)snprintf(out, size, "out of memory");
+    } else if (lookup->unfit_ipv4 || lookup->unfit_ipv6) {
+        (void)snprintf(out, size, "it was told with an address that no server can have (%s)",
+                       lookup->unfit_ipv4 ? "0.0.0.0, a broadcast or a multicast" : "::, or a multicast");
     } else if (status == ARES_ENOTFOUND) {
         (void)snprintf(out, size, "the name does not exist (NXDOMAIN)");
     } else if (status == ARES_ENODATA || status == ARES_SUCCESS) {
@@ -267,8 +286,10 @@ static void release(struct lookup *lookup)
 static void finish(struct lookup *lookup)
 {
     struct resolver *resolver = lookup->resolver;
-    bool failed_ipv4 = lookup->ipv4.asked && (lookup->short_of || !is_told(lookup->ipv4.status));
-    bool failed_ipv6 = lookup->ipv6.asked && (lookup->short_of || !is_told(lookup->ipv6.status));
+    bool failed_ipv4 =
+        lookup->unfit_ipv4 || (lookup->ipv4.asked && (lookup->short_of || !is_told(lookup->ipv4.status)));
+    bool failed_ipv6 =
+        lookup->unfit_ipv6 || (lookup->ipv6.asked && (lookup->short_of || !is_told(lookup->ipv6.status)));
     int status =
         !lookup->ipv4.asked || (failed_ipv6 && !failed_ipv4) ? lookup->ipv6.status : lookup->ipv4.status;
     char reason[NAME_SET_REASON_MAX];

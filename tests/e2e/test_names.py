@@ -118,7 +118,12 @@ def test_an_address_comes_back_as_it_was(shunt, dns, port):
     assert back["weight"] == 7, "what operators set is kept by name"
 
 
-@pytest.mark.parametrize("wrong", [SERVFAIL, NXDOMAIN, SILENT, []], ids=["servfail", "nxdomain", "silent", "zero"])
+# As filters of DNS answer for names that they block; 0.0.0.0 would be this machine.
+SINKHOLE = ["0.0.0.0", "::", "224.0.0.1", "255.255.255.255", "ff02::1"]
+
+
+@pytest.mark.parametrize("wrong", [SERVFAIL, NXDOMAIN, SILENT, [], SINKHOLE],
+                         ids=["servfail", "nxdomain", "silent", "zero", "sinkhole"])
 def test_what_was_good_stays(shunt, dns, wrong):
     dns.names["db.test"] = wrong
     bad = "empty" if wrong in (NXDOMAIN, []) else "failed"
@@ -136,6 +141,14 @@ def test_what_was_good_stays(shunt, dns, wrong):
     dns.names["db.test"] = [TWO]
     wait_until(lambda: addresses(shunt) == [TWO], "good answers count again")
     assert "resolved again" in shunt.admin("events")
+
+
+def test_an_address_of_nobody_is_left_out(shunt, dns):
+    dns.names["db.test"] = [THREE, "0.0.0.0"]
+    wait_until(lambda: addresses(shunt) == [ONE, TWO, THREE], "what is new comes in, nothing drains")
+    assert outcome(shunt) == "partly" and "no server can have" in names(shunt)[0]["reason"]
+    dns.names["db.test"] = [THREE]
+    wait_until(lambda: addresses(shunt) == [THREE], "good answers count again")
 
 
 def test_a_family_that_fails_keeps_its_part(daemon, dns, port, server):
