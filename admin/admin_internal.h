@@ -151,6 +151,7 @@ struct job {
     size_t length;
     void (*destroy)(struct job *job); /* frees what embeds it */
     void (*orphan)(struct job *job); /* the admin room goes: end what hangs on its loop; NULL: nothing does */
+    void (*left)(struct job *job);   /* the client went before the end; NULL: the work goes on all the same */
 };
 
 /* With two counts: hands one to the client of the call. */

@@ -85,7 +85,8 @@ static void on_done(void *context, bool passed, const char *reason, uint64_t dur
     job_end(&self->job, text, length);
 }
 
-/* The checks go next: this one must not outlive them. */
+/* The checks go next: this one must not outlive them. Or its client has gone: a descriptor for each that
+ * nobody waits for any more would soon be many. */
 static void orphan(struct job *job)
 {
     struct check_job *self = list_entry(job, struct check_job, job);
@@ -122,6 +123,7 @@ int cmd_check(struct command_call *call, struct err_text *err)
                    : err_set(err, code, "out of memory for a check");
     }
     self->job.orphan = orphan;
+    self->job.left = orphan;
     job_begin(&self->job, call, destroy);
     return ERR_OK;
 }

@@ -122,6 +122,9 @@ void dispatch_line(struct admin *admin, const struct admin_peer *peer, char *lin
 
 void dispatch_unfollow(struct command_followed *follow)
 {
+    if (follow->job != NULL && !follow->job->over && follow->job->left != NULL) {
+        follow->job->left(follow->job);
+    }
     job_put(follow->job);
     follow->job = NULL;
     follow->kind = COMMAND_FOLLOW_NONE;

@@ -1,6 +1,7 @@
 /*
  * Replies that come later: what a command began on the workers, counted between the work and the client that
- * waits for it. Either may go first; a client that leaves does not stop what it began. Control thread.
+ * waits for it. Either may go first; a client that leaves does not stop what it began, unless nobody else has
+ * a use for it (left). Control thread.
  */
 #include "admin/admin_internal.h"
 

@@ -390,6 +390,26 @@ def test_check_by_hand(daemon, server, refuser):
         connection.sendall(f"check web/old/{good}\n".encode())
 
 
+def test_check_by_hand_ends_with_its_client(daemon, server):
+    """Nobody waits for it any more: its descriptor is not held up to the timeout."""
+    silent = server(lambda peer: peer.stall())
+    shunt = daemon(service([silent.address], group_settings=checked("redis", interval="1h", timeout="500ms")))
+    wait_state(shunt, "down")
+    held = shunt.descriptors_held()
+    shunt.settings["services"][0]["groups"][0]["health"]["timeout"] = "10m"
+    shunt.settings["services"][0]["groups"][0]["health"]["interval"] = "2h"
+    shunt.settings["services"][0]["listen"] = [shunt.address()]
+    shunt.write()
+    shunt.ctl("reload").ok()
+    asking = [shunt.ctl_begin("check", f"web/old/{silent.address}") for _ in range(5)]
+    wait_until(lambda: silent.accepted >= 7, "five ask, beside the first checks")
+    for one in asking:
+        one.kill()
+        one.communicate()
+    wait_until(lambda: shunt.descriptors_held() <= held + 1, "only the scheduled one is left")
+    silent.stop()
+
+
 def test_check_by_hand_ends_when_a_reload_makes_the_checks_anew(daemon, server):
     silent = server(lambda peer: peer.stall())
     shunt = daemon(service([silent.address], group_settings=checked("redis", interval="1h", timeout="1m")))
