@@ -8,6 +8,7 @@
 #include "health/script_internal.h"
 
 #include <string.h>
+#include <strings.h>
 
 #define LINE_MAX_BYTES 1024u
 
@@ -43,7 +44,7 @@ static bool parse_number_word(const uint8_t *word, size_t len, struct agent_repo
 {
     static const char limit[] = "maxconn:";
     const size_t prefix = sizeof(limit) - 1;
-    if (len > prefix && memcmp(word, limit, prefix) == 0) {
+    if (len > prefix && strncasecmp((const char *)word, limit, prefix) == 0) {
         out->limit_given = true;
         return parse_digits(word + prefix, len - prefix, &out->limit);
     }
@@ -68,7 +69,7 @@ static size_t parse_word(const uint8_t *rest, size_t rest_len, struct agent_repo
         len++;
     }
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-        if (strlen(words[i].word) != len || memcmp(rest, words[i].word, len) != 0) {
+        if (strlen(words[i].word) != len || strncasecmp((const char *)rest, words[i].word, len) != 0) {
             continue;
         }
         out->state = words[i].state != AGENT_STATE_SAME ? words[i].state : out->state;

@@ -47,6 +47,9 @@ static void each_word(void **state)
     assert_int_equal(parse("drain").admin, AGENT_ADMIN_DRAIN);
     assert_int_equal(parse("maint").admin, AGENT_ADMIN_MAINT);
     assert_int_equal(parse("ready").admin, AGENT_ADMIN_READY);
+    assert_int_equal(parse("UP").state, AGENT_STATE_UP);
+    assert_int_equal(parse("Maint").admin, AGENT_ADMIN_MAINT);
+    assert_int_equal(parse("MaxConn:7").limit, 7);
     report = parse("maxconn:30");
     assert_true(report.limit_given);
     assert_int_equal(report.limit, 30);
@@ -66,8 +69,8 @@ static void what_is_not_known_counts_for_nothing(void **state)
 {
     (void)state;
     static const char *const lines[] = {
-        "",      " ",        "hello",     "up hello",       "75 up",      "%",  "1001%", "9999999%",
-        "-5%",   "maxconn:", "maxconn:x", "maxconn:-1",     "up#because", "UP", "7 5%",  "drain#x",
+        "",      " ",        "hello",     "up hello",       "75 up",      "%",   "1001%", "9999999%",
+        "-5%",   "maxconn:", "maxconn:x", "maxconn:-1",     "up#because", "UPS", "7 5%",  "drain#x",
         "75%#x", "#",        "ready#",    "maxconn:1234567"};
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
         struct agent_report report;
