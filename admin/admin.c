@@ -191,10 +191,9 @@ void admin_destroy(struct admin *admin)
     metrics_http_destroy(admin->http);
     remote_destroy(admin->remote);
     top_destroy(admin->top);
-    for (size_t i = 0; i < admin->more_len; i++) {
-        server_destroy(admin->more[i]);
+    while (admin->more_len > 0) { /* a client that goes may wake those that are left */
+        server_destroy(admin->more[--admin->more_len]);
     }
-    admin->more_len = 0;
     free(admin->more);
     if (admin->server != NULL) {
         server_destroy(admin->server);

@@ -410,6 +410,24 @@ def test_check_by_hand_ends_with_its_client(daemon, server):
     silent.stop()
 
 
+def test_check_by_hand_is_under_way_on_several_sockets_at_a_stop(daemon, server, tmp_path):
+    silent = server(lambda peer: peer.stall())
+    sockets = [str(tmp_path / f"{n}.sock") for n in range(3)]
+    shunt = daemon(service([silent.address], group_settings=checked("redis", interval="1h", timeout="10m")),
+                   admin={"socket": str(tmp_path / "shunt0" / "admin.sock"),
+                          "sockets": [{"socket": path, "most": "admin"} for path in sockets]})
+    path = f"web/old/{silent.address}"
+    asking = [subprocess.Popen([program("shuntctl"), "-s", one, "check", path], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True) for one in sockets]
+    try:
+        wait_until(lambda: silent.accepted >= 4, "all ask, beside the first check")
+        shunt.stop(check=False)
+    finally:
+        for one in asking:
+            one.kill()
+            one.communicate()
+
+
 def test_check_by_hand_ends_when_a_reload_makes_the_checks_anew(daemon, server):
     silent = server(lambda peer: peer.stall())
     shunt = daemon(service([silent.address], group_settings=checked("redis", interval="1h", timeout="1m")))
