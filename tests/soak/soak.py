@@ -360,7 +360,7 @@ def main():
                 soak.wrong.append(str(failure)[:2000])
             soak.finish()
         finally:
-            if soak.shunt.popen.poll() is None:
+            if soak.shunt.popen is not None and soak.shunt.popen.poll() is None:
                 soak.shunt.kill()
             soak.stop_all()
         for line in soak.wrong[:40]:
