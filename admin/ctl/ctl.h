@@ -27,5 +27,7 @@ int ctl_connect(const char *path);
 int ctl_tunnel(const char *endpoint);
 /* False: the connection is gone. */
 bool ctl_send_all(int fd, const char *bytes, size_t length);
+/* Prints a refusal ("error: …\n") on standard error and returns what it means as an exit code. */
+int ctl_refused(const char *line);
 
 #endif

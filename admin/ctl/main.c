@@ -89,10 +89,9 @@ static bool starts_with(const char *text, const char *prefix)
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
-/* What a refusal means for the exit code. */
-static int refused(const char *line)
+int ctl_refused(const char *line)
 {
-    const char *message = line + strlen(ERROR_PREFIX);
+    const char *message = line + (starts_with(line, ERROR_PREFIX) ? strlen(ERROR_PREFIX) : 0);
     fprintf(stderr, "shuntctl: %s", message);
     if (starts_with(message, "usage: ") || starts_with(message, "unknown command ")) {
         return EXIT_USAGE;
@@ -132,7 +131,7 @@ static int print_reply(FILE *in, bool is_wait)
         if (strcmp(line, "\n") == 0) {
             complete = true;
         } else if (starts_with(line, ERROR_PREFIX)) {
-            code = refused(line);
+            code = ctl_refused(line);
         } else {
             code = is_wait && first ? wait_result(line) : code;
             /* Flushed at once: whoever follows a stream sees each line when it happens. */

@@ -21,6 +21,7 @@
 
 #define ASK_EVERY_US CLOCK_US_PER_S
 #define NOTICE_US (8 * CLOCK_US_PER_S)
+#define SILENT_AFTER_US (3 * CLOCK_US_PER_S)
 #define EVENTS_ASKED 60
 #define QUEUE_MAX 16u
 #define REPLY_MAX_BYTES ((size_t)64 << 20)
@@ -36,18 +37,21 @@ struct watch {
     size_t queue_len;
     char *input; /* what has come and is no whole reply yet; owned */
     size_t input_len, input_room;
-    uint64_t ask_due_us;
+    uint64_t ask_due_us, answered_us; /* when figures are due, and came last */
+    char *refusal;    /* owned; the very first question was refused: there is nothing to show */
     char chosen[128]; /* the service that keys act on; empty: none yet */
     char notice[512]; /* empty: the keys are shown */
     uint64_t notice_until_us;
     char pending[16]; /* the command that waits for "yes"; empty: none */
     char typed[8];
     bool ascii, colour, over, dirty;
+    bool silent; /* the notice says that no answer comes */
     struct termios before;
 };
 
 static volatile sig_atomic_t resized;
 static volatile sig_atomic_t stopped;
+static volatile sig_atomic_t suspended;
 
 static void on_resize(int number)
 {
@@ -59,6 +63,12 @@ static void on_stop(int number)
 {
     (void)number;
     stopped = 1;
+}
+
+static void on_suspend(int number)
+{
+    (void)number;
+    suspended = 1;
 }
 
 /* ---- the terminal */
@@ -78,6 +88,16 @@ static void terminal_end(const struct watch *watch)
     fputs("\033[?25h\033[?1049l", stdout);
     (void)fflush(stdout);
     (void)tcsetattr(STDIN_FILENO, TCSANOW, &watch->before);
+}
+
+/* Ctrl-Z: the shell gets its screen back; with fg the view does. */
+static void suspend(struct watch *watch)
+{
+    suspended = 0;
+    terminal_end(watch);
+    (void)raise(SIGSTOP);
+    terminal_begin(watch);
+    watch->dirty = true;
 }
 
 /* Writes a line with its signs in colour. */
@@ -143,13 +163,20 @@ static void say(struct watch *watch, const char *text)
 
 /* ---- the daemon */
 
+/* Said again at each attempt: old figures must not look like those of now. */
+static void say_gone(struct watch *watch)
+{
+    watch->pending[0] = '\0';
+    say(watch, "the daemon is gone; trying again each second      q quit");
+}
+
 static void lose(struct watch *watch)
 {
     (void)close(watch->fd);
     watch->fd = -1;
     watch->queue_len = 0;
     watch->input_len = 0;
-    say(watch, "the daemon is gone; trying again each second      q quit");
+    say_gone(watch);
 }
 
 static void ask(struct watch *watch, enum asked what, const char *line)
@@ -196,6 +223,20 @@ static void ask_with(struct watch *watch, enum asked what, const char *before, c
     free(line);
 }
 
+/* A daemon that is there and says nothing. A question to the operator stays. */
+static void say_silent(struct watch *watch, uint64_t now_us)
+{
+    char text[96];
+    uint64_t silent_us = now_us - watch->answered_us;
+    if (silent_us >= SILENT_AFTER_US && watch->pending[0] == '\0') {
+        (void)snprintf(text, sizeof(text),
+                       "the daemon has not answered for %u s: these figures are old      q quit",
+                       (unsigned)(silent_us / CLOCK_US_PER_S));
+        say(watch, text);
+        watch->silent = true;
+    }
+}
+
 static void ask_figures(struct watch *watch, uint64_t now_us)
 {
     char events[32];
@@ -203,12 +244,15 @@ static void ask_figures(struct watch *watch, uint64_t now_us)
     if (watch->fd < 0) {
         watch->fd = ctl_connect(watch->socket_path);
         if (watch->fd < 0) {
+            say_gone(watch);
             return;
         }
+        watch->answered_us = now_us;
         say(watch, "the daemon is back");
     }
     for (size_t i = 0; i < watch->queue_len; i++) {
         if (watch->queue[i] == ASKED_FIGURES) {
+            say_silent(watch, now_us);
             return; /* it has not answered the last time yet */
         }
     }
@@ -233,7 +277,17 @@ static void take_reply(struct watch *watch, char *reply)
         memmove(watch->queue, watch->queue + 1, --watch->queue_len * sizeof(watch->queue[0]));
     }
     json_t *json = what == ASKED_FIGURES ? json_loads(reply, 0, NULL) : NULL;
-    if (json == NULL) {
+    if (what == ASKED_FIGURES) {
+        watch->answered_us = clock_mono_us();
+        if (watch->silent) {
+            watch->silent = false;
+            watch->notice_until_us = 0; /* it answers again */
+        }
+    }
+    if (json == NULL && what == ASKED_FIGURES && watch->model.status == NULL) {
+        watch->refusal = watch->refusal != NULL ? watch->refusal : strdup(reply);
+        watch->over = true;
+    } else if (json == NULL) {
         say(watch, reply);
     } else if (watch_model_take(&watch->model, json)) {
         choose_first(watch);
@@ -300,6 +354,12 @@ static void command(struct watch *watch, const char *verb)
 {
     if (watch->chosen[0] == '\0') {
         say(watch, "which service? Tab chooses one");
+        return;
+    }
+    if (watch->fd < 0 || watch->queue_len == QUEUE_MAX) {
+        char text[64];
+        (void)snprintf(text, sizeof(text), "%s was not sent: no daemon answers", verb);
+        say(watch, text);
         return;
     }
     ask_with(watch, ASKED_COMMAND, verb, watch->chosen, "\n");
@@ -423,7 +483,11 @@ static void turn(struct watch *watch, const sigset_t *mask)
     const struct timespec wait = {.tv_sec = (time_t)(left_us / CLOCK_US_PER_S),
                                   .tv_nsec = (long)(left_us % CLOCK_US_PER_S) * 1000};
     struct pollfd polled[2] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = watch->fd, .events = POLLIN}};
-    if (ppoll(polled, 2, &wait, mask) <= 0) {
+    int ready = ppoll(polled, 2, &wait, mask);
+    if (suspended) {
+        suspend(watch);
+    }
+    if (ready <= 0) {
         return;
     }
     if (polled[1].revents != 0) {
@@ -443,6 +507,9 @@ static void prepare_signals(sigset_t *mask)
     (void)sigemptyset(&blocked);
     (void)sigaddset(&blocked, SIGWINCH);
     (void)sigaction(SIGWINCH, &action, NULL);
+    action.sa_handler = on_suspend;
+    (void)sigaction(SIGTSTP, &action, NULL);
+    (void)sigaddset(&blocked, SIGTSTP);
     action.sa_handler = on_stop;
     for (size_t i = 0; i < sizeof(stopping) / sizeof(stopping[0]); i++) {
         (void)sigaction(stopping[i], &action, NULL);
@@ -469,6 +536,7 @@ int watch_run(int fd, const char *socket_path, const char *service)
         (void)close(fd);
         return EXIT_REFUSED;
     }
+    watch.answered_us = clock_mono_us();
     prepare_signals(&mask);
     terminal_begin(&watch);
     watch.dirty = true;
@@ -479,7 +547,9 @@ int watch_run(int fd, const char *socket_path, const char *service)
     if (watch.fd >= 0) {
         (void)close(watch.fd);
     }
+    int code = watch.refusal != NULL ? ctl_refused(watch.refusal) : EXIT_DONE;
+    free(watch.refusal);
     free(watch.input);
     watch_model_clear(&watch.model);
-    return EXIT_DONE;
+    return code;
 }

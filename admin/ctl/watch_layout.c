@@ -288,6 +288,10 @@ static void put_group(struct page *page, const json_t *service, const json_t *gr
     } else if (json_is_true(json_object_get(group, "on_backups"))) {
         add(line, " %s on backups  ", page->signs->warn);
     }
+    int64_t waiting = integer_of(json_object_get(group, "queue"), "waiting");
+    if (waiting > 0) {
+        add(line, " %s %" PRId64 " wait  ", page->signs->wait, waiting);
+    }
     if (rate >= 0) {
         add(line, rate >= 10 ? " %.0f/s" : " %.1f/s", rate);
     }
@@ -301,7 +305,9 @@ static void put_group(struct page *page, const json_t *service, const json_t *gr
 
 static bool is_well(const json_t *backend)
 {
-    return strcmp(text_of(backend, "state"), "up") == 0 && strcmp(text_of(backend, "admin"), "ready") == 0;
+    const char *forced = text_of(backend, "forced");
+    return strcmp(text_of(backend, "state"), "up") == 0 && strcmp(text_of(backend, "admin"), "ready") == 0 &&
+           strcmp(forced, "up") != 0 && strcmp(forced, "down") != 0;
 }
 
 static const char *sign_of_backend(const struct page *page, const json_t *backend)
@@ -410,6 +416,26 @@ static void put_bar(struct page *page, const json_t *service)
     put_line(page, line);
 }
 
+/* Host names whose last answer was not good; those that are well need no line. */
+static void put_names(struct page *page, const json_t *service)
+{
+    size_t i;
+    json_t *name;
+    json_array_foreach(json_object_get(service, "names"), i, name)
+    {
+        char line[LINE_MAX] = "";
+        const char *outcome = text_of(name, "outcome");
+        int64_t addresses = integer_of(name, "addresses");
+        if (strcmp(outcome, "ok") != 0 && strcmp(outcome, "unknown") != 0) {
+            add(line, "name  %s %s/%s   %" PRId64 " address%s%s: %s",
+                addresses > 0 ? page->signs->warn : page->signs->bad, text_of(name, "group"),
+                text_of(name, "backend"), addresses, addresses == 1 ? "" : "es", addresses > 0 ? " kept" : "",
+                text_of(name, "reason"));
+            put_line(page, line);
+        }
+    }
+}
+
 static void put_service(struct page *page, const json_t *service)
 {
     const json_t *groups = json_object_get(service, "groups");
@@ -418,6 +444,7 @@ static void put_service(struct page *page, const json_t *service)
     json_t *group;
     put_head(page, service);
     put_gate(page, service);
+    put_names(page, service);
     json_array_foreach(groups, g, group)
     {
         bool last = g + 1 == json_array_size(groups);

@@ -2,12 +2,13 @@
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 
 import pytest
 from shunt.config import service, steps
 from shunt.daemon import program
-from shunt.waiting import wait_until
+from shunt.waiting import stays, wait_until
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux")
 
@@ -78,8 +79,8 @@ def fixture_shunt(daemon, load_server):
 
 @pytest.fixture(name="screen")
 def fixture_screen(shunt, started, tmp_path):
-    def make(columns, rows, **environment):
-        ctl = f"{program('shuntctl')} -s {shunt.socket_path} watch; echo left with $?; cat"
+    def make(columns, rows, words="watch", after="cat", **environment):
+        ctl = f"{program('shuntctl')} -s {shunt.socket_path} {words}; echo left with $?; {after}"
         one = Screen(tmp_path, columns, rows, ctl, {**os.environ, "LC_ALL": "C.UTF-8", **environment})
         started.clients.append(one)
         return one
@@ -162,6 +163,47 @@ def test_daemon_comes_back(shunt, screen):
     view.shows("the daemon is back")
     view.key("C-c")
     view.shows("left with 0")
+
+
+def test_a_daemon_that_is_gone_or_silent_is_told_all_the_time(shunt, screen):
+    """Figures of before must never look like those of now; a key that cannot be sent is told, too."""
+    view = screen(80, 24)
+    shunt.ctl("start", "web").ok()
+    view.shows("ramping", "q quit")
+    shunt.popen.send_signal(signal.SIGSTOP)
+    view.shows("the daemon has not answered for")
+    shunt.popen.send_signal(signal.SIGCONT)
+    view.shows("p pause  r resume")
+    shunt.kill()
+    view.shows("the daemon is gone")
+    view.key("a")
+    view.shows("abort was not sent")
+    view.shows("the daemon is gone")
+    stays(lambda: "p pause" not in view.text(), 9, "the notice, longer than others do")
+    shunt.restart()
+    view.shows("the daemon is back")
+
+
+def test_what_does_not_exist_ends_with_a_refusal(screen):
+    view = screen(80, 24, words="watch wep")
+    assert 'no service "wep" (did you mean "web"?)' in view.shows("left with 1")
+
+
+def test_suspended_and_taken_up_again(shunt, screen):
+    """Ctrl-Z gives the shell its screen and its terminal back."""
+    view = screen(80, 24, words="status >/dev/null", after="exec bash --norc --noprofile -i")
+    view.key(f"{program('shuntctl')} -s {shunt.socket_path} watch; echo left with $?", "Enter")
+    view.shows("q quit")
+    view.key("C-z")
+    view.shows("Stopped")
+    assert view.run("display-message", "-p", "#{alternate_on} #{cursor_flag}").strip() == "0 1"
+    view.key("fg", "Enter")
+    view.shows("q quit")
+    assert view.run("display-message", "-p", "#{alternate_on} #{cursor_flag}").strip() == "1 0"
+    view.key("q")
+    view.shows("shuntctl")
+    wait_until(lambda: view.run("display-message", "-p", "#{alternate_on} #{cursor_flag}").strip() == "0 1",
+               "the shell has its screen", within=20)
 
 
 def test_terminal_vanishes(shunt, screen):

@@ -188,6 +188,31 @@ static void test_other_replies(void **state)
     free(text);
 }
 
+/* What an operator set by hand, who waits and which names are not answered is shown, also where room is
+ * scarce. */
+static void test_what_is_out_of_order_stays(void **state)
+{
+    (void)state;
+    watch_model_clear(&model);
+    assert_true(watch_model_take(
+        &model,
+        json_loads("{\"uptime_s\":1,\"services\":[{\"name\":\"db\",\"phase\":\"idle\",\"names\":["
+                   "{\"group\":\"old\",\"backend\":\"n.test:1\",\"outcome\":\"failed\",\"addresses\":2,"
+                   "\"reason\":\"no answer\"},{\"group\":\"old\",\"backend\":\"good:1\",\"outcome\":\"ok\"}],"
+                   "\"groups\":[{\"name\":\"old\",\"usable\":3,\"queue\":{\"waiting\":7},\"backends\":["
+                   "{\"name\":\"a\",\"state\":\"up\",\"admin\":\"ready\",\"forced\":\"auto\"},"
+                   "{\"name\":\"b\",\"state\":\"up\",\"admin\":\"ready\",\"forced\":\"up\"},"
+                   "{\"name\":\"c\",\"state\":\"up\",\"admin\":\"ready\",\"forced\":\"auto\"}]}]}]}",
+                   0, NULL)));
+    char *text = lay_out(&(struct watch_look){.rows = 8, .columns = 80});
+    assert_non_null(strstr(text, "name  ⚠ old/n.test:1   2 addresses kept: no answer"));
+    assert_null(strstr(text, "good:1"));
+    assert_non_null(strstr(text, "◌ 7 wait"));
+    assert_non_null(strstr(text, "b   ✔ up forced"));
+    assert_non_null(strstr(text, "2 more, all up"));
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -195,6 +220,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_any_size, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rates, setup, teardown),
         cmocka_unit_test_setup_teardown(test_other_replies, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_is_out_of_order_stays, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
