@@ -144,6 +144,10 @@ bool cmd_watch_step(struct admin *admin, struct command_followed *follow, FILE *
  */
 struct job {
     unsigned count;
+    char *asked; /* owned; the line whose outcome the audit log still lacks; NULL: none */
+    const struct command *command;
+    struct admin_peer peer;
+    char reason[COMMAND_REASON_MAX + 1];
     struct admin *admin; /* borrowed; NULL when it has gone meanwhile */
     struct list node;    /* in admin->jobs */
     bool over;
@@ -162,6 +166,12 @@ void job_put(struct job *job);
  * go of the work's count. */
 void job_end(struct job *job, char *text, size_t length);
 bool job_step(struct command_followed *follow, FILE *reply);
+/* What the audit log needs is kept until job_end writes how it ended; at once when it has ended already.
+ * False: out of memory, its end will not be written. */
+bool job_audit(struct job *job, const struct command_call *call, const char *line);
+/* One audit line: who, as what, asked for what, why, and what became of it. Whatever the log's level is. */
+void dispatch_audit(const struct admin_peer *peer, const struct command *command, const char *line,
+                    const char *reason, const char *outcome, const char *error);
 /* The admin room goes: jobs end by themselves, without anybody who listens. */
 void job_orphan_all(struct admin *admin);
 

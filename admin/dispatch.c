@@ -41,22 +41,37 @@ char *dispatch_error(const char *message)
     return text;
 }
 
-/* One audit line: who, as what, asked for what, why, and what became of it. Whatever the log's level is. */
-static void audit(const struct admin_peer *peer, const struct command *command, const char *line,
-                  const struct command_values *values, int code, const struct err_text *err)
+void dispatch_audit(const struct admin_peer *peer, const struct command *command, const char *line,
+                    const char *reason, const char *outcome, const char *error)
 {
-    const char *outcome = code == ERR_OK ? "done" : code == ERR_DENIED ? "denied" : "refused";
-    log_write(code == ERR_DENIED ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "admin command",
+    log_write(strcmp(outcome, "denied") == 0 ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "admin command",
               (const struct log_field[]){LOG_TEXT("actor", peer->actor),
                                          LOG_UINT("uid", peer->uid),
                                          LOG_INT("pid", peer->pid),
                                          LOG_TEXT("role", commands_role_name(peer->role)),
                                          LOG_TEXT("command", command->name),
                                          LOG_TEXT("line", line),
-                                         LOG_TEXT("reason", values->reason),
+                                         LOG_TEXT("reason", reason),
                                          LOG_TEXT("outcome", outcome),
-                                         LOG_TEXT("error", code == ERR_OK ? "" : err->text),
+                                         LOG_TEXT("error", error),
                                          {.kind = LOG_KIND_END}});
+}
+
+/* What goes on by itself has no outcome yet: one line tells that it was begun, a second one how it ended. */
+static void audit(const struct command_call *call, const char *line, int code, const struct err_text *err)
+{
+    const char *outcome = code == ERR_OK ? "done" : code == ERR_DENIED ? "denied" : "refused";
+    if (code == ERR_OK && call->follow->kind == COMMAND_FOLLOW_JOB) {
+        bool over = call->follow->job->over;
+        if (!over) {
+            dispatch_audit(call->peer, call->command, line, call->values.reason, "begun", "");
+        }
+        if (job_audit(call->follow->job, call, line) || !over) {
+            return;
+        }
+    }
+    dispatch_audit(call->peer, call->command, line, call->values.reason, outcome,
+                   code == ERR_OK ? "" : err->text);
 }
 
 /* Splits off and checks; *command stays NULL when there is none. */
@@ -90,7 +105,7 @@ static int run_line(struct command_call *call, char *line, size_t length, struct
     }
     code = run_words(call, &tokens, err);
     if (call->command != NULL && (call->command->changes || code == ERR_DENIED)) {
-        audit(call->peer, call->command, copy, &call->values, code, err);
+        audit(call, copy, code, err);
     }
     return code;
 }

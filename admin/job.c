@@ -6,6 +6,9 @@
 #include "admin/admin_internal.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+#define REFUSED "error: "
 
 void job_begin(struct job *job, struct command_call *call, void (*destroy)(struct job *job))
 {
@@ -14,6 +17,7 @@ void job_begin(struct job *job, struct command_call *call, void (*destroy)(struc
     job->over = false;
     job->text = NULL;
     job->length = 0;
+    job->asked = NULL;
     job->destroy = destroy;
     list_append(&call->admin->jobs, &job->node);
     call->follow->kind = COMMAND_FOLLOW_JOB;
@@ -28,7 +32,41 @@ void job_put(struct job *job)
     }
     list_remove(&job->node);
     free(job->text);
+    free(job->asked);
     job->destroy(job);
+}
+
+/* The second audit line: how it ended. */
+static void audit_end(struct job *job)
+{
+    char why[256] = "";
+    bool refused = job->text != NULL && strncmp(job->text, REFUSED, strlen(REFUSED)) == 0;
+    if (job->asked == NULL) {
+        return;
+    }
+    if (refused) {
+        const char *text = job->text + strlen(REFUSED);
+        (void)snprintf(why, sizeof(why), "%.*s", (int)strcspn(text, "\n"), text);
+    }
+    dispatch_audit(&job->peer, job->command, job->asked, job->reason, refused ? "refused" : "done", why);
+    free(job->asked);
+    job->asked = NULL;
+}
+
+bool job_audit(struct job *job, const struct command_call *call, const char *line)
+{
+    job->asked = strdup(line);
+    if (job->asked == NULL) {
+        return false;
+    }
+    job->command = call->command;
+    job->peer = *call->peer;
+    (void)snprintf(job->reason, sizeof(job->reason), "%s",
+                   call->values.reason != NULL ? call->values.reason : "");
+    if (job->over) {
+        audit_end(job);
+    }
+    return true;
 }
 
 void job_end(struct job *job, char *text, size_t length)
@@ -36,6 +74,7 @@ void job_end(struct job *job, char *text, size_t length)
     job->over = true;
     job->text = text;
     job->length = length;
+    audit_end(job);
     if (job->admin != NULL) {
         admin_wake(job->admin);
     }

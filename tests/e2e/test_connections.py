@@ -40,6 +40,10 @@ def test_seen_and_killed(daemon, load_server):
         assert shunt.ctl("kill", "web/old").ok() == "closed 1 connection: web/old\n"
         assert second.ended()
     assert shunt.service()["connections"]["closed"]["killed"] == 2
+    audits = [line for line in shunt.log().splitlines() if "command=kill" in line]
+    ends = [line for line in audits if "outcome=begun" not in line]
+    assert len(ends) == 3 and "outcome=refused" in ends[1] and "no connection" in ends[1], audits
+    assert "outcome=done" in ends[0] and "reason=test" in ends[0] and "outcome=done" in ends[2], audits
 
 
 def test_thousands_do_not_disturb(daemon, load_server, load_client):
