@@ -15,6 +15,9 @@ static void write_words(FILE *out, const struct command_arg *arg)
     if (arg->keyword != NULL) {
         fprintf(out, " %s", arg->keyword);
     }
+    if (arg->type == COMMAND_ARG_FORCE) {
+        fprintf(out, " %s", arg->name);
+    }
 }
 
 static bool names_service(const struct command *command)
@@ -31,31 +34,80 @@ static void write_following(FILE *out, const struct command *command)
     fputs(command->changes ? " reason" : " --json", out);
 }
 
+/* What is asked of the daemon for a command's first arguments, as shell functions of the head below. */
+static const char *asked_words(const struct command *command)
+{
+    switch (command->args[0].type) {
+    case COMMAND_ARG_SERVICE:
+        return command->args[1].type == COMMAND_ARG_GROUP ? "$(_shuntctl_places 1) $(_shuntctl_places 0)"
+                                                          : "$(_shuntctl_places 1)";
+    case COMMAND_ARG_BACKEND:
+        return "$(_shuntctl_places 3)";
+    case COMMAND_ARG_VICTIM:
+        return "$(_shuntctl_places 2) $(_shuntctl_places 3)";
+    case COMMAND_ARG_COMMAND:
+        return "$commands";
+    default:
+        return "";
+    }
+}
+
+/* Addresses have colons, at which bash parts words: the line is parted anew, at blanks only. */
+static const char bash_head[] =
+    "# bash completion for shuntctl, made from the command table.\n"
+    "# Names as status shows them: 0 groups alone, 1 services, 2 SERVICE/GROUP, 3 SERVICE/GROUP/BACKEND.\n"
+    "_shuntctl_places() {\n"
+    "    shuntctl \"${to[@]}\" status 2>/dev/null | awk -v depth=\"$1\" '\n"
+    "        # compgen expands what it is given: only what needs no quotes is offered\n"
+    "        function tell(level, text) { if (level == depth && text !~ /[^][A-Za-z0-9._:\\/@%-]/) print "
+    "text }\n"
+    "        /^(├─|└─) / { group = $2; tell(0, group); tell(2, service \"/\" group); next }\n"
+    "        /^│  (├─|└─) / { tell(3, service \"/\" group \"/\" $3); next }\n"
+    "        /^   (├─|└─) / { tell(3, service \"/\" group \"/\" $2); next }\n"
+    "        /^[^ ]+ .* share=/ { service = $1; tell(1, service) }'\n"
+    "}\n"
+    "_shuntctl() {\n"
+    "    local line=${COMP_LINE:0:COMP_POINT} words=\"\" at=1 commands\n"
+    "    local -a typed to=()\n"
+    "    read -ra typed <<< \"$line\"\n"
+    "    case $line in *[[:blank:]]) typed+=(\"\") ;; esac\n"
+    "    local last=$((${#typed[@]} - 1))\n"
+    "    local word=${typed[last]}\n"
+    "    if [ \"${typed[1]}\" = -s ]; then\n"
+    "        at=3\n"
+    "        to=(-s \"${typed[2]}\")\n"
+    "    fi\n"
+    "    commands=\"";
+
+static const char bash_tail[] =
+    "        esac\n    fi\n"
+    "    COMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n"
+    "    case $COMP_WORDBREAKS in *:*) COMPREPLY=(\"${COMPREPLY[@]#\"${word%\"${word##*:}\"}\"}\") ;; esac\n"
+    "}\n"
+    "complete -F _shuntctl shuntctl\n";
+
 static void write_bash(FILE *out)
 {
     const struct command *table = commands_table();
-    fputs("# bash completion for shuntctl, made from the command table.\n"
-          "_shuntctl() {\n"
-          "    local word=${COMP_WORDS[COMP_CWORD]} words=\"\" at=1\n"
-          "    [ \"${COMP_WORDS[1]}\" = -s ] && at=3\n"
-          "    if [ \"$COMP_CWORD\" -le \"$at\" ]; then\n"
-          "        words=\"-s",
+    fputs(bash_head, out);
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        fprintf(out, "%s%s", i > 0 ? " " : "", table[i].name);
+    }
+    fputs("\"\n"
+          "    if [ \"$at\" -eq 3 ] && [ \"$last\" -eq 2 ]; then\n"
+          "        COMPREPLY=($(compgen -f -- \"$word\"))\n"
+          "        return\n"
+          "    fi\n"
+          "    if [ \"$last\" -le \"$at\" ]; then\n"
+          "        words=\"-s $commands\"\n"
+          "    else\n        case ${typed[at]} in\n",
           out);
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
-        fprintf(out, " %s", table[i].name);
-    }
-    fputs("\"\n    else\n        case ${COMP_WORDS[$at]} in\n", out);
-    for (size_t i = 0; i < COMMAND_COUNT; i++) {
-        fprintf(out, "        %s) words=\"%s", table[i].name,
-                names_service(&table[i]) ? "$(_shuntctl_services)" : "");
+        fprintf(out, "        %s) words=\"%s", table[i].name, asked_words(&table[i]));
         write_following(out, &table[i]);
         fputs("\" ;;\n", out);
     }
-    fputs(
-        "        esac\n    fi\n    COMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n}\n"
-        "_shuntctl_services() { shuntctl status 2>/dev/null | sed -n 's/^\\([^ ]*\\) .* share=.*/\\1/p'; }\n"
-        "complete -F _shuntctl shuntctl\n",
-        out);
+    fputs(bash_tail, out);
 }
 
 /* A summary between single quotes. */

@@ -1,31 +1,54 @@
 # bash completion for shuntctl, made from the command table.
+# Names as status shows them: 0 groups alone, 1 services, 2 SERVICE/GROUP, 3 SERVICE/GROUP/BACKEND.
+_shuntctl_places() {
+    shuntctl "${to[@]}" status 2>/dev/null | awk -v depth="$1" '
+        # compgen expands what it is given: only what needs no quotes is offered
+        function tell(level, text) { if (level == depth && text !~ /[^][A-Za-z0-9._:\/@%-]/) print text }
+        /^(├─|└─) / { group = $2; tell(0, group); tell(2, service "/" group); next }
+        /^│  (├─|└─) / { tell(3, service "/" group "/" $3); next }
+        /^   (├─|└─) / { tell(3, service "/" group "/" $2); next }
+        /^[^ ]+ .* share=/ { service = $1; tell(1, service) }'
+}
 _shuntctl() {
-    local word=${COMP_WORDS[COMP_CWORD]} words="" at=1
-    [ "${COMP_WORDS[1]}" = -s ] && at=3
-    if [ "$COMP_CWORD" -le "$at" ]; then
-        words="-s help status start share pause resume skip abort commit plan wait report watch events top check backend weight connections kill reload upgrade log-level show"
+    local line=${COMP_LINE:0:COMP_POINT} words="" at=1 commands
+    local -a typed to=()
+    read -ra typed <<< "$line"
+    case $line in *[[:blank:]]) typed+=("") ;; esac
+    local last=$((${#typed[@]} - 1))
+    local word=${typed[last]}
+    if [ "${typed[1]}" = -s ]; then
+        at=3
+        to=(-s "${typed[2]}")
+    fi
+    commands="help status start share pause resume skip abort commit plan wait report watch events top check backend weight connections kill reload upgrade log-level show"
+    if [ "$at" -eq 3 ] && [ "$last" -eq 2 ]; then
+        COMPREPLY=($(compgen -f -- "$word"))
+        return
+    fi
+    if [ "$last" -le "$at" ]; then
+        words="-s $commands"
     else
-        case ${COMP_WORDS[$at]} in
-        help) words=" --json" ;;
-        status) words="$(_shuntctl_services) --json" ;;
-        start) words="$(_shuntctl_services) to from-share reason" ;;
-        share) words="$(_shuntctl_services) reason" ;;
-        pause) words="$(_shuntctl_services) reason" ;;
-        resume) words="$(_shuntctl_services) from-share reason" ;;
-        skip) words="$(_shuntctl_services) reason" ;;
-        abort) words="$(_shuntctl_services) reason" ;;
-        commit) words="$(_shuntctl_services) reason" ;;
-        plan) words="$(_shuntctl_services) to --json" ;;
-        wait) words="$(_shuntctl_services) --json" ;;
-        report) words="$(_shuntctl_services) --json" ;;
-        watch) words="$(_shuntctl_services) --json" ;;
-        events) words="$(_shuntctl_services) --json" ;;
-        top) words="$(_shuntctl_services) --at --last --step --json" ;;
-        check) words=" --json" ;;
-        backend) words=" ready drain maint force-up force-down auto reason" ;;
-        weight) words=" reason" ;;
-        connections) words="$(_shuntctl_services) --older --idle --client --backend --limit backend client group --count-by --json" ;;
-        kill) words=" --older --idle --client --rate reason" ;;
+        case ${typed[at]} in
+        help) words="$commands --json" ;;
+        status) words="$(_shuntctl_places 1) --json" ;;
+        start) words="$(_shuntctl_places 1) $(_shuntctl_places 0) to from-share force reason" ;;
+        share) words="$(_shuntctl_places 1) reason" ;;
+        pause) words="$(_shuntctl_places 1) reason" ;;
+        resume) words="$(_shuntctl_places 1) from-share reason" ;;
+        skip) words="$(_shuntctl_places 1) reason" ;;
+        abort) words="$(_shuntctl_places 1) reason" ;;
+        commit) words="$(_shuntctl_places 1) reason" ;;
+        plan) words="$(_shuntctl_places 1) --json" ;;
+        wait) words="$(_shuntctl_places 1) --json" ;;
+        report) words="$(_shuntctl_places 1) --json" ;;
+        watch) words="$(_shuntctl_places 1) --json" ;;
+        events) words="$(_shuntctl_places 1) --json" ;;
+        top) words="$(_shuntctl_places 1) --at --last --step --json" ;;
+        check) words="$(_shuntctl_places 3) --json" ;;
+        backend) words="$(_shuntctl_places 3) ready drain maint force-up force-down auto reason" ;;
+        weight) words="$(_shuntctl_places 3) reason" ;;
+        connections) words="$(_shuntctl_places 1) --older --idle --client --backend --limit backend client group --count-by --json" ;;
+        kill) words="$(_shuntctl_places 2) $(_shuntctl_places 3) --older --idle --client --rate reason" ;;
         reload) words=" reason" ;;
         upgrade) words=" reason" ;;
         log-level) words=" debug info warn error reason" ;;
@@ -33,6 +56,6 @@ _shuntctl() {
         esac
     fi
     COMPREPLY=($(compgen -W "$words" -- "$word"))
+    case $COMP_WORDBREAKS in *:*) COMPREPLY=("${COMPREPLY[@]#"${word%"${word##*:}"}"}") ;; esac
 }
-_shuntctl_services() { shuntctl status 2>/dev/null | sed -n 's/^\([^ ]*\) .* share=.*/\1/p'; }
 complete -F _shuntctl shuntctl

@@ -35,7 +35,7 @@ services=(${(f)"$(shuntctl status 2>/dev/null | sed -n 's/^\([^ ]*\) .* share=.*
 case $words[2] in
 help) compadd -- --json ;;
 status) compadd -- $services --json ;;
-start) compadd -- $services to from-share reason ;;
+start) compadd -- $services to from-share force reason ;;
 share) compadd -- $services reason ;;
 pause) compadd -- $services reason ;;
 resume) compadd -- $services from-share reason ;;
