@@ -296,6 +296,7 @@ static int begin_checks(struct app *app, struct err_text *err)
         if (rc == 0 && app_has_health(service->config)) {
             rc = health_renew(app->base, service->routing, service->config, app->events, &service->health,
                               err);
+            app->admin_services[i].health = service->health; /* the console was there before the checks */
         }
     }
     return rc;

@@ -74,6 +74,8 @@ def test_what_was_set_by_hand_and_counted_goes_on(shunt):
             assert {**old, "check": None} == {**new, "check": None}
     assert shunt.admin("log-level info") == "log level is info (before: warn)\n"
     assert "CHG-1" in shunt.admin("events")
+    name = wait_until(lambda: shunt.backend("old")["check"] and shunt.backend("old")["name"], "checks are shown again")
+    assert "passed" in shunt.ctl("check", f"web/old/{name}").ok()
 
 
 def test_a_migration_goes_on_where_it_was(shunt):
