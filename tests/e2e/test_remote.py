@@ -161,7 +161,7 @@ def test_a_megabyte_without_end_and_a_hundred_that_vanish(remote):
 def test_silence_is_ended(remote):
     with socket.create_connection(("127.0.0.1", remote.port), timeout=20) as silent:
         assert silent.recv(1) == b""
-    assert "no handshake within 5s" in remote.shunt.log()
+    wait_until(lambda: "no handshake within 5s" in remote.shunt.log(), "the log, which a thread writes, tells it")
 
 
 def test_a_bad_file_is_told_at_the_start(tmp_path):
