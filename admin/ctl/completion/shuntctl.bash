@@ -38,7 +38,7 @@ _shuntctl() {
         skip) words="$(_shuntctl_places 1) reason" ;;
         abort) words="$(_shuntctl_places 1) reason" ;;
         commit) words="$(_shuntctl_places 1) reason" ;;
-        plan) words="$(_shuntctl_places 1) --json" ;;
+        plan) words="$(_shuntctl_places 1) $(_shuntctl_places 0) to --json" ;;
         wait) words="$(_shuntctl_places 1) --json" ;;
         report) words="$(_shuntctl_places 1) --json" ;;
         watch) words="$(_shuntctl_places 1) --json" ;;
