@@ -162,7 +162,7 @@
      AT(struct config_group, health.http.body),
      RANGE(1, 255),
      .note = "none",
-     .text = "A text that the body must hold within its first 16 KiB."},
+     .text = "A text that the body must hold within its first 15 KiB."},
     {.path = "services.groups.health.redis",
      .type = SETTINGS_SECTION,
      .present = offsetof(struct config_group, health.redis.present),

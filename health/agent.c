@@ -111,12 +111,12 @@ static enum script_verdict step(struct script_run *run, const uint8_t *data, siz
 {
     size_t line = len;
     size_t whole = len;
-    if (!script_line(data, len, &line, &whole) && (!eof || len == 0)) {
-        return len > LINE_MAX_BYTES ? script_fail_quoting(run, "not an agent's line", data, len)
-                                    : SCRIPT_MORE;
+    enum script_line found = script_line(data, len, LINE_MAX_BYTES, &line, &whole);
+    if (found == SCRIPT_LINE_MORE && (!eof || len == 0)) {
+        return SCRIPT_MORE;
     }
     *used = whole;
-    if (line > LINE_MAX_BYTES || !agent_parse(data, line, &run->agent)) {
+    if (found == SCRIPT_LINE_ENDLESS || !agent_parse(data, line, &run->agent)) {
         return script_fail_quoting(run, "not an agent's line", data, line);
     }
     char text[64];

@@ -12,6 +12,7 @@
 #include <strings.h>
 
 #define STATUS_LINE_MAX 1024u
+#define BODY_MAX (SCRIPT_REPLY_MAX - STATUS_LINE_MAX)
 
 struct state {
     uint32_t status; /* of the final answer; 0: not seen yet */
@@ -145,7 +146,7 @@ static bool join_chunks(const uint8_t *data, size_t len, uint8_t *out, size_t *o
     size_t used = 0;
     *out_len = 0;
     *whole = false;
-    while (script_line(data, len, &line, &used)) {
+    while (script_line(data, len, SCRIPT_REPLY_MAX, &line, &used) == SCRIPT_LINE_WHOLE) {
         size_t size = 0;
         if (!parse_chunk_size(data, line, &size)) {
             return false;
@@ -190,7 +191,8 @@ static enum script_verdict search(struct script_run *run, const uint8_t *body, s
 static enum script_verdict judge_body(struct script_run *run, const uint8_t *data, size_t len, bool eof)
 {
     const struct state *state = run->state;
-    bool whole = eof || len + STATUS_LINE_MAX > SCRIPT_REPLY_MAX;
+    bool whole = eof || len >= BODY_MAX;
+    len = len < BODY_MAX ? len : BODY_MAX; /* however many bytes came at once */
     if (!state->chunked) {
         bool enough = state->length_known && len >= state->length;
         return search(run, data, enough ? (size_t)state->length : len, whole || enough);
@@ -233,9 +235,10 @@ static enum script_verdict step(struct script_run *run, const uint8_t *data, siz
         return script_fail_quoting(run, "not HTTP", data, len < 32 ? len : 32);
     }
     size_t line = 0;
-    if (!script_line(data, len, &line, used)) {
-        return state->status == 0 && len > STATUS_LINE_MAX ? script_fail(run, "status line without an end")
-                                                           : SCRIPT_MORE;
+    size_t max = state->status == 0 ? STATUS_LINE_MAX : SCRIPT_REPLY_MAX;
+    enum script_line found = script_line(data, len, max, &line, used);
+    if (found != SCRIPT_LINE_WHOLE) {
+        return found == SCRIPT_LINE_ENDLESS ? script_fail(run, "status line without an end") : SCRIPT_MORE;
     }
     if (state->status == 0) {
         return judge_status(run, data, line);

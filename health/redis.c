@@ -127,8 +127,9 @@ static enum script_verdict step(struct script_run *run, const uint8_t *data, siz
     if (state->phase != PHASE_ROLE_NAME && !is_type(data[0])) {
         return script_fail_quoting(run, "not as Redis answers", data, len < 32 ? len : 32);
     }
-    if (!script_line(data, len, &line, used)) {
-        return len > LINE_MAX_BYTES ? script_fail(run, "a line without an end") : SCRIPT_MORE;
+    enum script_line found = script_line(data, len, LINE_MAX_BYTES, &line, used);
+    if (found != SCRIPT_LINE_WHOLE) {
+        return found == SCRIPT_LINE_ENDLESS ? script_fail(run, "a line without an end") : SCRIPT_MORE;
     }
     return judge_line(run, data, line);
 }

@@ -215,16 +215,16 @@ enum script_verdict script_fail_quoting(struct script_run *run, const char *what
     return script_fail(run, "%s: %s", what, text);
 }
 
-bool script_line(const uint8_t *data, size_t len, size_t *line, size_t *whole)
+enum script_line script_line(const uint8_t *data, size_t len, size_t max, size_t *line, size_t *whole)
 {
-    const uint8_t *end = len > 0 ? memchr(data, '\n', len) : NULL;
+    const uint8_t *end = len > 0 ? memchr(data, '\n', len <= max ? len : max + 1) : NULL;
     if (end == NULL) {
-        return false;
+        return len <= max ? SCRIPT_LINE_MORE : SCRIPT_LINE_ENDLESS;
     }
     *line = (size_t)(end - data);
     *whole = *line + 1;
     if (*line > 0 && data[*line - 1] == '\r') {
         (*line)--;
     }
-    return true;
+    return SCRIPT_LINE_WHOLE;
 }

@@ -103,9 +103,12 @@ enum script_verdict script_pass(struct script_run *run, const char *format, ...)
 /* "NAME VERB: bytes of the peer as printable text". */
 enum script_verdict script_fail_quoting(struct script_run *run, const char *what, const void *data,
                                         size_t len);
-/* The length of the line at data without its end (\n or \r\n) and, in *whole, with it. False when its end has
- * not come. */
-bool script_line(const uint8_t *data, size_t len, size_t *line, size_t *whole);
+enum script_line { SCRIPT_LINE_MORE, SCRIPT_LINE_WHOLE, SCRIPT_LINE_ENDLESS };
+
+/* The length of the line at data without its end (\n or \r\n) and, in *whole, with it; both are left alone
+ * when it is not whole. One whose \n does not lie within max + 1 bytes is endless, however many bytes are
+ * there. */
+enum script_line script_line(const uint8_t *data, size_t len, size_t max, size_t *line, size_t *whole);
 
 extern const struct script script_send_expect, script_http, script_redis, script_postgresql, script_mysql,
     script_smtp, script_ldap, script_agent;

@@ -99,8 +99,9 @@ static enum script_verdict step(struct script_run *run, const uint8_t *data, siz
     if (!may_be_reply(data, len)) {
         return script_fail_quoting(run, "not SMTP", data, len < 32 ? len : 32);
     }
-    if (!script_line(data, len, &line, used)) {
-        return len > LINE_MAX_BYTES ? script_fail(run, "a line without an end") : SCRIPT_MORE;
+    enum script_line found = script_line(data, len, LINE_MAX_BYTES, &line, used);
+    if (found != SCRIPT_LINE_WHOLE) {
+        return found == SCRIPT_LINE_ENDLESS ? script_fail(run, "a line without an end") : SCRIPT_MORE;
     }
     if (line < 3) {
         return script_fail_quoting(run, "not SMTP", data, line);

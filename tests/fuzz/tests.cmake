@@ -12,7 +12,8 @@ function(fuzz_target name)
     target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
     set(work ${CMAKE_CURRENT_BINARY_DIR}/fuzz-work/${name})
     file(MAKE_DIRECTORY ${work})
-    add_test(NAME fuzz.${name} COMMAND fuzz_${name} -max_total_time=${SHUNT_FUZZ_SECONDS} -timeout=10 -rss_limit_mb=1024
+    add_test(NAME fuzz.${name} COMMAND fuzz_${name} -seed=${SHUNT_FUZZ_SEED}
+             -max_total_time=${SHUNT_FUZZ_SECONDS} -timeout=10 -rss_limit_mb=1024
              -max_len=16384 -print_final_stats=1 -verbosity=1 -artifact_prefix=${work}/ ${work} ${corpus})
     math(EXPR most "${SHUNT_FUZZ_SECONDS} + 120")
     set_tests_properties(fuzz.${name} PROPERTIES LABELS fuzz TIMEOUT ${most})

@@ -617,6 +617,46 @@ static const struct config_health all[] = {
 };
 
 /* Ends before it has taken in more than the bound, whatever comes. */
+/* True when a line of len bytes that comes in parts of part bytes is called endless. */
+static bool is_endless(const struct config_health *config, const uint8_t *line, size_t len, size_t part)
+{
+    struct script_run run;
+    const struct script_params params = {.config = config, .host = "h"};
+    assert_int_equal(script_create(script_find(config->type), &params, &run), 0);
+    enum script_verdict verdict = script_begin(&run);
+    for (size_t at = 0; at < len && verdict == SCRIPT_MORE; at += part) {
+        verdict = script_feed(&run, line + at, part, false);
+    }
+    bool endless =
+        strstr(run.reason, "without an end") != NULL || strstr(run.reason, "not an agent's line") != NULL;
+    script_destroy(&run);
+    return endless;
+}
+
+/* As long as may be, and one byte longer: whole or byte by byte, the verdict is the same. */
+static void long_lines(void **state)
+{
+    (void)state;
+    static const struct {
+        struct config_health config;
+        const char *begin;
+        size_t most;
+    } lines[] = {{HTTP_PLAIN, "HTTP/1.1 200 ", 1025},
+                 {{.type = CONFIG_HEALTH_REDIS}, "-", 1025},
+                 {{.type = CONFIG_HEALTH_SMTP, .smtp = {.hello = TEXT("me")}}, "220-", 2049},
+                 {{.type = CONFIG_HEALTH_AGENT}, "up ", 1025}};
+    for (size_t i = 0; i < COUNT(lines); i++) {
+        for (size_t len = lines[i].most - 1; len <= lines[i].most + 1; len++) {
+            uint8_t line[2050];
+            memset(line, ' ', sizeof(line));
+            memcpy(line, lines[i].begin, strlen(lines[i].begin));
+            line[len - 1] = '\n';
+            assert_int_equal(is_endless(&lines[i].config, line, len, len), len > lines[i].most);
+            assert_int_equal(is_endless(&lines[i].config, line, len, 1), len > lines[i].most);
+        }
+    }
+}
+
 static void garbage_is_bounded(void **state)
 {
     (void)state;
@@ -718,6 +758,7 @@ int main(void)
         cmocka_unit_test(smtp),
         cmocka_unit_test(ldap),
         cmocka_unit_test(agent),
+        cmocka_unit_test(long_lines),
         cmocka_unit_test(garbage_is_bounded),
         cmocka_unit_test(bytes_ahead_of_tls_are_refused),
         cmocka_unit_test(scram_twice),
