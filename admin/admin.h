@@ -18,6 +18,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct event_base;
 struct admin;
@@ -35,6 +36,12 @@ struct admin_service {
 
 /* How a reload went: rc 0 with the report (lines), or a code with why. Both borrowed for the call. */
 typedef void admin_reloaded_fn(void *context, int rc, const char *report, const char *why);
+
+/* A program before this one that still has connections. */
+struct admin_former {
+    pid_t pid;
+    uint64_t open; /* client connections, as it said last */
+};
 
 struct admin_options {
     struct event_base *base;
@@ -60,6 +67,9 @@ struct admin_options {
     int (*upgrade)(void *context, const char *actor, const char *reason,
                    void (*done)(void *context, bool passed, const char *text), void *done_context,
                    struct err_text *err);
+    /* Writes up to max of the programs before this one, oldest first; their number. NULL: there are none.
+     * Same context. */
+    size_t (*formers)(void *context, struct admin_former *out, size_t max);
     void *reload_context;
 };
 

@@ -190,6 +190,11 @@ uint64_t render_open(const struct admin_service *service);
 #define SIGN_WAIT "◌"
 #define SIGN_WARN "⚠"
 
+/* render_program.c: the program itself, and those before it; lines at the end of `status`. */
+void render_program(FILE *out, const struct admin *admin);
+/* A list, as `formers` of `status --json`. Owned by the caller, NULL without memory. */
+json_t *render_json_formers(const struct admin *admin);
+
 /* render_tls.c: the certificates that clients are shown; nothing where a service has none. */
 void render_certificates(FILE *out, const struct admin_service *service);
 /* The same in JSON, added to the object of a service (`certificates`). Returns the object, NULL without

@@ -18,5 +18,8 @@ int cmd_status(struct command_call *call, struct err_text *err)
             render_service_tree(call->reply, service);
         }
     }
+    if (call->values.service == NULL) {
+        render_program(call->reply, admin);
+    }
     return ERR_OK;
 }

@@ -318,12 +318,12 @@ json_t *render_json_status(const struct admin *admin, const struct admin_service
         }
     }
     unsigned workers = admin->options.pool != NULL ? worker_pool_count(admin->options.pool) : 0;
-    return json_pack("{s:s,s:i,s:o,s:i,s:o,s:o,s:o,s:o,s:o}", "version", SHUNT_VERSION, "pid", (int)getpid(),
-                     "uptime_s", json_of_seconds(clock_mono_us() - admin->options.started_us), "workers",
-                     (int)workers, "limits", json_of_limits(admin), "metrics",
+    return json_pack("{s:s,s:i,s:o,s:i,s:o,s:o,s:o,s:o,s:o,s:o}", "version", SHUNT_VERSION, "pid",
+                     (int)getpid(), "uptime_s", json_of_seconds(clock_mono_us() - admin->options.started_us),
+                     "workers", (int)workers, "limits", json_of_limits(admin), "metrics",
                      json_of_address(admin_metrics_address(admin)), "remote",
                      json_of_address(admin_remote_address(admin)), "confinement", render_json_confinement(),
-                     "services", services);
+                     "formers", render_json_formers(admin), "services", services);
 }
 
 json_t *render_json_confinement(void)

@@ -173,6 +173,7 @@ static int create_admin(struct app *app, struct err_text *err)
                                           .given = app->given,
                                           .reload = reload,
                                           .upgrade = upgrade,
+                                          .formers = formers_list,
                                           .reload_context = app,
                                           .started_us = app->started_us};
     return admin_create(&options, &app->admin, err);

@@ -63,24 +63,17 @@ void formers_sum(struct app *app)
     json_decref(sum);
 }
 
-uint64_t formers_open(const struct app *app)
+size_t formers_list(void *context, struct admin_former *out, size_t max)
 {
-    uint64_t open = 0;
+    const struct app *app = context;
+    size_t len = 0;
     list_each (node, &app->formers) {
-        const char *name, *group_name, *backend_name;
-        json_t *service, *group, *backend;
-        json_object_foreach(list_entry(node, struct former, node)->report, name, service)
-        {
-            json_object_foreach(json_object_get(service, "groups"), group_name, group)
-            {
-                json_object_foreach(group, backend_name, backend)
-                {
-                    open += (uint64_t)json_integer_value(json_object_get(backend, "open"));
-                }
-            }
+        const struct former *former = list_entry(node, struct former, node);
+        if (len < max) {
+            out[len++] = (struct admin_former){.pid = former->pid, .open = report_open(former->report)};
         }
     }
-    return open;
+    return len;
 }
 
 /* Its last connection has ended, or it died: what it counted stays. */

@@ -78,6 +78,8 @@ json_t *report_make(const struct app *app);
 MUST_CHECK int report_add(json_t *to, const json_t *from);
 /* Makes the report of a process that is gone: what it had open has ended. */
 void report_end(json_t *report);
+/* Client connections that are open by it. NULL is allowed. */
+uint64_t report_open(const json_t *report);
 /* Puts the sum into the services and backends of these names, in place of what was there. */
 void report_inherit(struct app *app, const json_t *sum);
 
@@ -103,8 +105,8 @@ MUST_CHECK int formers_listen(struct app *app);
 void formers_pause(struct app *app);
 /* The counters of all of them, those that are gone included, are shown as ours. */
 void formers_sum(struct app *app);
-/* Client connections that are open there. */
-uint64_t formers_open(const struct app *app);
+/* Those that are there, oldest first, with what they have open; their number. context: struct app. */
+size_t formers_list(void *context, struct admin_former *out, size_t max);
 void formers_close(struct app *app, const char *service, const char *group,
                    const struct migration_close *what);
 void formers_stop(struct app *app, bool at_once);

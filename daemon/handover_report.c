@@ -98,6 +98,20 @@ static json_t *write_service(const struct app_service *service)
     return object;
 }
 
+/* Connections of services that were taken away, under a name that no service has: nobody shows them as a
+ * service's, but they are open. */
+static void write_leaving(const struct app *app, json_t *report)
+{
+    uint64_t open = 0;
+    for (size_t i = 0; i < app->services_len; i++) {
+        const struct app_service *service = &app->services[i];
+        open += service->config != NULL && service->leaving ? proxy_service_open(service->proxy) : 0;
+    }
+    if (open > 0) {
+        (void)json_object_set_new(report, "", json_pack("{s:I}", "accepted", (json_int_t)open));
+    }
+}
+
 json_t *report_make(const struct app *app)
 {
     json_t *report = json_object();
@@ -109,6 +123,7 @@ json_t *report_make(const struct app *app)
             return NULL;
         }
     }
+    write_leaving(app, report);
     return report;
 }
 
@@ -136,6 +151,31 @@ int report_add(json_t *to, const json_t *from)
     return 0;
 }
 
+static uint64_t open_of(const json_t *service)
+{
+    uint64_t ended = 0;
+    const char *key;
+    json_t *value;
+    json_object_foreach(json_object_get(service, "closed"), key, value)
+    {
+        ended += (uint64_t)json_integer_value(value);
+    }
+    uint64_t accepted = get(service, "accepted");
+    return accepted > ended ? accepted - ended : 0;
+}
+
+uint64_t report_open(const json_t *report)
+{
+    uint64_t open = 0;
+    const char *name;
+    json_t *service;
+    json_object_foreach((json_t *)(uintptr_t)report, name, service)
+    {
+        open += open_of(service);
+    }
+    return open;
+}
+
 void report_end(json_t *report)
 {
     const char *name;
@@ -143,16 +183,9 @@ void report_end(json_t *report)
     json_object_foreach(report, name, service)
     {
         json_t *closed = json_object_get(service, "closed");
-        uint64_t ended = 0;
-        const char *key;
-        json_t *value;
-        json_object_foreach(closed, key, value)
-        {
-            ended += (uint64_t)json_integer_value(value);
-        }
-        uint64_t accepted = get(service, "accepted");
         const char *lost = stats_close_name(STATS_CLOSE_SHUTDOWN);
-        put(closed, lost, get(closed, lost) + (accepted > ended ? accepted - ended : 0));
+        put(closed, lost, get(closed, lost) + open_of(service));
+        const char *key;
         json_t *group;
         json_object_foreach(json_object_get(service, "groups"), key, group)
         {

@@ -103,6 +103,19 @@ def test_fences(daemon, server):
     assert who(shunt.port()) == "old"
 
 
+def test_status_shows_limits_and_confinement(daemon, server):
+    shunt = daemon(service([server(named("old")).address]), files=1000)
+    lines = {line.split()[0]: line for line in shunt.admin("status").splitlines()}
+    limits = shunt.status()["limits"]
+    assert f"0 of at most {limits['connections']} connections open" in lines["limits"]
+    assert f"{limits['memory_bytes'] >> 20} MiB" in lines["limits"] and "descriptors 1000" in lines["limits"]
+    confinement = shunt.status()["confinement"]
+    assert f"user {confinement['user']}, capabilities {confinement['capabilities']}, new privileges none" in lines["confinement"]
+    assert "landlock on" in lines["confinement"]
+    assert f"pid {shunt.pid}, up " in lines["program"]
+    assert "limits" not in shunt.admin("status web"), "of one service only that service is told"
+
+
 def test_commands_may_write(daemon, server, tmp_path):
     """Landlock stays away where the configuration runs commands; all else stands."""
     mark = tmp_path / "elsewhere"

@@ -138,6 +138,47 @@ def test_a_drain_closes_in_the_former_program(daemon, server):
     assert shunt.service()["connections"]["closed"]["drained"] == 1
 
 
+def test_former_programs_are_shown_with_what_they_have_open(shunt):
+    with connect(shunt.port()) as first, connect(shunt.port()) as second:
+        for client in (first, second):
+            client.send(b"who\n")
+            client.receive_line()
+        oldest = shunt.pid
+        shunt.upgrade()
+        with connect(shunt.port()) as third:
+            third.send(b"who\n")
+            third.receive_line()
+            middle = shunt.pid
+            shunt.upgrade()
+            wanted = [{"pid": oldest, "open": 2}, {"pid": middle, "open": 1}]
+            wait_until(lambda: shunt.status()["formers"] == wanted, f"all are told: {shunt.status()['formers']}")
+            assert f"pid {oldest}: 2 open, pid {middle}: 1 open" in shunt.admin("status")
+        wait_until(lambda: shunt.status()["formers"] == wanted[:1], "who has nothing open is gone")
+    wait_until(lambda: shunt.status()["formers"] == [], "the last one as well")
+    assert "before it" not in shunt.admin("status")
+    shunt.wait_formers()
+
+
+def test_connections_of_a_service_that_was_taken_away_are_shown_too(shunt, server):
+    """The program that is left for them alone says why it stays."""
+    other = service([server(named("o")).address], name="other")
+    shunt.settings = {**shunt.settings, "services": [shunt.settings["services"][0], other]}
+    shunt.write()
+    shunt.ctl("reload").ok()
+    with connect(shunt.port(service="other")) as client:
+        client.send(b"who\n")
+        assert client.receive_line().startswith(b"o")
+        shunt.settings = {**shunt.settings, "services": [shunt.settings["services"][0]]}
+        shunt.write()
+        shunt.ctl("reload").ok()
+        before = shunt.pid
+        shunt.upgrade()
+        wait_until(lambda: shunt.status()["formers"] == [{"pid": before, "open": 1}], f"{shunt.status()['formers']}")
+        client.send(b"who\n")
+        assert client.receive_line().startswith(b"o")
+    shunt.wait_formers()
+
+
 def test_a_stop_reaches_the_former_program(daemon, server):
     shunt = daemon(service([server(named("a")).address]), shutdown_timeout="300ms")
     with connect(shunt.port()) as client:
