@@ -79,7 +79,7 @@ int args_read_options(struct args_reader *reader)
     return code;
 }
 
-/* "10.0.0.5", "10.0.0.0/8", "::1", "2001:db8::/32". */
+/* "10.0.0.5", "10.0.0.0/8", "::1", "2001:db8::/32"; "0.0.0.0/0" is all of IPv4. */
 static int read_client(struct args_reader *reader, const char *word)
 {
     char address[INET6_ADDRSTRLEN] = "";
@@ -98,8 +98,7 @@ static int read_client(struct args_reader *reader, const char *word)
     }
     unsigned widest = ip->family == 4 ? 32 : 128;
     bits = widest;
-    if (ip->family == 0 ||
-        (slash != NULL && (units_parse_count(slash + 1, widest, &bits) != ERR_OK || bits == 0))) {
+    if (ip->family == 0 || (slash != NULL && units_parse_count(slash + 1, widest, &bits) != ERR_OK)) {
         return err_set(reader->err, ERR_PARSE,
                        "\"%.100s\" is not a client: an IP address without port, or a network as 10.0.0.0/8",
                        word);

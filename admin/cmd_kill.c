@@ -169,10 +169,13 @@ static void fill_filter(struct kill_job *self, const struct command_values *valu
 
 static int check(const struct command_values *values, struct err_text *err)
 {
-    bool narrowed = values->older_us > 0 || values->idle_us > 0 || values->client.family != 0;
+    /* 0.0.0.0/0 is a way to say everybody, so it is asked about as that is. */
+    bool some_clients = values->client.family != 0 && values->client_bits > 0;
+    bool narrowed = values->older_us > 0 || values->idle_us > 0 || some_clients;
     if (values->service != NULL && values->group == ROUTING_NONE && !narrowed) {
         return err_set(err, ERR_INVALID,
-                       "all connections of %s? say which: kill %s/GROUP, or add --older, --idle or --client",
+                       "all connections of %s? say which: kill %s/GROUP, or add --older, --idle or a smaller "
+                       "--client",
                        values->service->name, values->service->name);
     }
     return ERR_OK;

@@ -33,6 +33,41 @@ static bool is_control(const unsigned char *p, size_t length)
     return p[0] < 0x20 || p[0] == 0x7f || (length == 2 && p[0] == 0xc2 && p[1] < 0xa0);
 }
 
+/* The code point of a whole UTF-8 character. */
+static unsigned utf8_code(const unsigned char *p, size_t length)
+{
+    unsigned code = length == 1 ? p[0] : p[0] & (0xffu >> (length + 1));
+    for (size_t i = 1; i < length; i++) {
+        code = code << 6 | (p[i] & 0x3fu);
+    }
+    return code;
+}
+
+/* What shows another text than the one that is there: UAX #9, explicit directional formatting. */
+static bool is_direction(unsigned code)
+{
+    return code == 0x200e || code == 0x200f || code == 0x061c || (code >= 0x202a && code <= 0x202e) ||
+           (code >= 0x2066 && code <= 0x2069);
+}
+
+void tokens_write_clean(FILE *out, const char *bytes, size_t length)
+{
+    const unsigned char *p = (const unsigned char *)bytes;
+    for (size_t i = 0; i < length;) {
+        size_t step = utf8_length(p + i, length - i);
+        unsigned code = step > 0 ? utf8_code(p + i, step) : 0;
+        bool stays = p[i] == '\n' || p[i] == '\t';
+        if (step == 0) {
+            fprintf(out, "\\x%02x", p[i]);
+        } else if (!stays && (is_control(p + i, step) || is_direction(code))) {
+            fprintf(out, "\\u%04x", code);
+        } else {
+            (void)fwrite(p + i, 1, step, out);
+        }
+        i += step > 0 ? step : 1;
+    }
+}
+
 bool tokens_is_text(const char *bytes, size_t length)
 {
     const unsigned char *p = (const unsigned char *)bytes;

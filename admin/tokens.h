@@ -31,6 +31,13 @@ MUST_CHECK int tokens_split(char *line, size_t length, struct tokens *out, struc
 /* Writes a word so that tokens_split gives it back; quotes only where needed. */
 void tokens_quote(FILE *out, const char *word);
 
+/*
+ * Writes text for a terminal: control bytes and characters (those of C1, and those that turn the direction of
+ * writing, too) as \u001b, bytes that are no UTF-8 as \xff; line ends and tabs stay. What is JSON stays JSON
+ * with the same meaning.
+ */
+void tokens_write_clean(FILE *out, const char *bytes, size_t length);
+
 /* True if the bytes are UTF-8 (RFC 3629: no surrogates, no overlong forms) without control bytes. */
 bool tokens_is_text(const char *bytes, size_t length);
 

@@ -27,6 +27,13 @@ int ctl_connect(const char *path);
 int ctl_tunnel(const char *endpoint);
 /* False: the connection is gone. */
 bool ctl_send_all(int fd, const char *bytes, size_t length);
+/* Tells that nobody answers at path (number: errno of ctl_connect) and returns the exit code. */
+int ctl_no_daemon(const char *path, int number);
+/* Sends the command (words ended by NULL), prints the reply and returns the exit code. What goes on for long
+ * (wait, watch) is asked again for a while when the daemon is replaced meanwhile. Takes over fd. */
+int ctl_ask(int fd, const char *path, char **words);
+/* The exit code at the end: that of output that was not written, else code. */
+int ctl_finish(int code);
 /* Prints a refusal ("error: …\n") on standard error and returns what it means as an exit code. */
 int ctl_refused(const char *line);
 

@@ -13,7 +13,7 @@ from shunt.knocker import Knocker
 from shunt.namespaces import Namespace
 from shunt.peers import echo, named
 from shunt.process import adopt_orphans, all_children
-from shunt.waiting import stays, wait_until
+from shunt.waiting import scaled, stays, wait_until
 
 fixture_tmp_path = pytest.fixture(name="tmp_path")(open_folder)
 
@@ -54,6 +54,25 @@ def test_an_open_connection_goes_on(shunt):
         assert "shunt_connections_open" in scrape(shunt)
     shunt.wait_formers()
     wait_until(shunt.settled, f"the counters add up: {shunt.service()['connections']}")
+
+
+def test_operators_that_wait_and_watch_go_on(shunt):
+    shunt.ctl("start", "web").ok()
+    waiting, watching = shunt.ctl_begin("wait", "web", "60s"), shunt.ctl_begin("watch", "web")
+    assert "ramping" in watching.stdout.readline()
+    shunt.upgrade()
+    assert "ramping" in watching.stdout.readline(), "it begins again with where things stand"
+    assert waiting.poll() is None
+    shunt.ctl("abort", "web").ok()
+    assert waiting.wait(scaled(10)) == 3
+    while "rolled back" not in (line := watching.stdout.readline()):
+        assert line, "the stream goes on"
+    watching.terminate()
+    watching.wait(scaled(10))
+    for one in (waiting, watching):
+        one.stdout.close()
+        one.stderr.close()
+    shunt.wait_formers()
 
 
 def test_what_was_set_by_hand_and_counted_goes_on(shunt):

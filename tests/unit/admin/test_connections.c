@@ -157,6 +157,11 @@ static void test_filters(void **state)
     assert_int_equal(proxies[0].filter.client.bytes[1], 0);
     free(run_job(s, "connections api --client 2001:db8::1 --backend new/c"));
     assert_int_equal(proxies[0].filter.client.family, 6);
+    free(run_job(s, "connections --client 10.1.2.3/0"));
+    assert_int_equal(proxies[0].filter.client.family, 4);
+    assert_int_equal(proxies[0].filter.client_bits, 0);
+    assert_int_equal(proxies[0].filter.client.bytes[0], 0);
+    free(run_job(s, "connections api --client 2001:db8::1 --backend new/c"));
     assert_int_equal(proxies[0].filter.client_bits, 128);
     assert_int_equal(proxies[0].filter.group, 1);
 }
@@ -230,6 +235,8 @@ static void test_refusals(void **state)
         {"connections api --backend old/x", "error: no backend \"x\""},
         {"kill", "error: usage: kill"},
         {"kill api", "error: all connections of api? say which: kill api/GROUP"},
+        {"kill api --client 0.0.0.0/0", "error: all connections of api? say which"},
+        {"kill --client ::/0 api", "error: all connections of api? say which"},
         {"kill api/", "error: no group \"\""},
         {"kill api/odl", "error: no group \"odl\" (did you mean \"old\"?)"},
         {"kill api/old/z", "error: no backend \"z\""},

@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 """shuntctl against a socket that answers as told: what it sends, prints and returns. Usage: test_shuntctl.py SHUNTCTL"""
+import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -12,11 +14,11 @@ SHUNTCTL = None
 
 
 class Daemon:
-    """Takes one connection, keeps what arrives up to its end, answers with fixed bytes and closes."""
+    """Takes a connection for each reply, keeps what arrives up to its end, answers with fixed bytes and closes."""
 
-    def __init__(self, folder, reply):
+    def __init__(self, folder, *replies):
         self.path = os.path.join(folder, "admin.sock")
-        self.reply = reply
+        self.replies = replies
         self.received = b""
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind(self.path)
@@ -26,16 +28,17 @@ class Daemon:
         self.thread.start()
 
     def serve(self):
-        client, _ = self.listener.accept()
-        with client:
-            client.settimeout(20)
-            while data := client.recv(4096):
-                self.received += data
-            client.sendall(self.reply)
+        for reply in self.replies:
+            client, _ = self.listener.accept()
+            with client:
+                client.settimeout(20)
+                while data := client.recv(4096):
+                    self.received += data
+                client.sendall(reply)
+        self.listener.close()
 
     def close(self):
         self.thread.join()
-        self.listener.close()
 
 
 class Shuntctl(unittest.TestCase):
@@ -50,8 +53,8 @@ class Shuntctl(unittest.TestCase):
                               timeout=30, env=env or self.env, check=False)
         return done.returncode, (done.stdout or b"").decode(), done.stderr.decode()
 
-    def ask(self, reply, *words, **options):
-        daemon = Daemon(self.folder.name, reply)
+    def ask(self, reply, *words, more=(), **options):
+        daemon = Daemon(self.folder.name, reply, *more)
         try:
             result = self.run_ctl("-s", daemon.path, *words, **options)
         finally:
@@ -63,6 +66,49 @@ class Shuntctl(unittest.TestCase):
         code, out, err, sent = self.ask(b"one\ntwo\n\n", "pause", "api", "reason", 'a "b" \\ c', "")
         self.assertEqual(sent, b'pause api reason "a \\"b\\" \\\\ c" ""\n')
         self.assertEqual((code, out, err), (0, "one\ntwo\n", ""))
+
+    def test_options_stand_before_and_after(self):
+        for words, sent in ((("--json", "status"), b"status --json\n"), (("status", "--json"), b"status --json\n"),
+                            (("--json", "wait", "api", "5s"), b"wait --json api 5s\n"),
+                            (("--", "status"), b"status\n"),
+                            (("--json", "pause", "api", "reason", "x"), b"pause --json api reason x\n")):
+            self.assertEqual(self.ask(b"\n", *words)[3], sent, words)
+        self.assertEqual(self.ask(b"\n", "pause", "api", "reason", "-s")[3], b"pause api reason -s\n")
+        daemon = Daemon(self.folder.name, b"\n")
+        self.assertEqual(self.run_ctl("status", "-s", daemon.path, "api"), (0, "", ""))
+        daemon.close()
+        self.assertEqual(daemon.received, b"status api\n")
+        code, _, err = self.run_ctl("--older", "5m", "connections")
+        self.assertEqual(code, 64)
+        self.assertIn("those of a command stand after it", err)
+
+    def test_what_a_daemon_says_steers_no_terminal(self):
+        hostile = "\x1b]0;x\x07 \x7f \u009b2J \u202e ✔ é\t|".encode() + b"\xff\n"
+        shown = "\\u001b]0;x\\u0007 \\u007f \\u009b2J \\u202e ✔ é\t|\\xff\n"
+        self.assertEqual(self.ask(hostile + b"\n", "status")[:3], (0, shown, ""))
+        self.assertEqual(self.ask(b"error: " + hostile + b"\n", "status")[:3], (1, "", "shuntctl: " + shown))
+        text = '{"reason":"a\x7fb\u009b"}\n\n'
+        code, out, _, _ = self.ask(text.encode(), "--json", "status")
+        self.assertEqual((code, json.loads(out)), (0, {"reason": "a\x7fb\u009b"}))
+        self.assertTrue(out.isascii())
+
+    def test_what_lasts_is_asked_again(self):
+        code, out, err, sent = self.ask(b"", "wait", "api", "1h", more=(b"", b"rolled-back\n\n"))
+        self.assertEqual((code, out), (3, "rolled-back\n"))
+        self.assertEqual(err.count("\n"), 1)
+        self.assertIn("trying again", err)
+        first, *later = sent.decode().split("\n")[:-1]
+        self.assertEqual(first, "wait api 1h")
+        for line in later:
+            self.assertTrue(3_590_000 < int(re.fullmatch(r"wait api (\d+)ms", line)[1]) < 3_600_000, line)
+        self.assertEqual(self.ask(b"one\n", "watch", "--json", more=(b"two\n\n",))[:2], (0, "one\ntwo\n"))
+        self.assertEqual(self.ask(b"error: no service \"api\"\n", "wait", "api")[0], 1, "a refusal is the end of it")
+        self.assertEqual(self.ask(b"completed\n", "wait", "api")[:2], (0, "completed\n"), "nothing more was asked for")
+
+    def test_what_lasts_ends_in_time(self):
+        for words, shown in ((("wait", "api", "300ms"), "timeout\n"), (("--json", "wait", "api", "300ms"), '{"result":"timeout"}\n')):
+            code, out, _, _ = self.ask(b"", *words)
+            self.assertEqual((code, out), (124, shown))
 
     def test_empty_reply(self):
         self.assertEqual(self.ask(b"\n", "events")[:3], (0, "", ""))

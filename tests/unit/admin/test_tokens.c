@@ -174,12 +174,41 @@ static void test_random_bytes(void **state)
     }
 }
 
+static void test_clean_text(void **state)
+{
+    static const struct {
+        const char *bytes, *shown;
+    } cases[] = {
+        {"web ✔ 25% é 😀\tx\n", "web ✔ 25% é 😀\tx\n"},
+        {"\x1b[2J\r\x01\x7f", "\\u001b[2J\\u000d\\u0001\\u007f"},
+        {"\xc2\x9b"
+         "2J\xc2\xa0",
+         "\\u009b2J\xc2\xa0"},
+        {"a\u202eb\u2066c\u200fd", "a\\u202eb\\u2066c\\u200fd"},
+        {"\xff\xc3(\xe2\x82", "\\xff\\xc3(\\xe2\\x82"},
+        {"\xed\xa0\x80", "\\xed\\xa0\\x80"},
+        {"", ""},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char *text = NULL;
+        size_t length = 0;
+        FILE *out = open_memstream(&text, &length);
+        assert_non_null(out);
+        tokens_write_clean(out, cases[i].bytes, strlen(cases[i].bytes));
+        assert_int_equal(fclose(out), 0);
+        assert_string_equal(text, cases[i].shown);
+        free(text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good_lines),       cmocka_unit_test(test_bad_lines),
         cmocka_unit_test(test_nul_is_refused),   cmocka_unit_test(test_too_many_words),
         cmocka_unit_test(test_quote_round_trip), cmocka_unit_test(test_random_bytes),
+        cmocka_unit_test(test_clean_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

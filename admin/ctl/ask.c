@@ -1,0 +1,280 @@
+/*
+ * One command to the daemon: the words as a line, the reply printed as it comes, its meaning as an exit code.
+ * `wait` and `watch` last, so they are asked again when the daemon is replaced under them. What a daemon says
+ * is cleaned before a terminal sees it. One thread.
+ */
+#include "admin/ctl/ctl.h"
+#include "admin/tokens.h"
+#include "core/clock.h"
+#include "core/units.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ERROR_PREFIX "error: "
+#define AGAIN_FOR_US (30 * CLOCK_US_PER_S) /* a daemon that is replaced or started anew is back by then */
+#define AGAIN_FIRST_US (100 * CLOCK_US_PER_MS)
+#define AGAIN_SLOWEST_US (2 * CLOCK_US_PER_S)
+#define STAYED_US CLOCK_US_PER_S /* a daemon that hangs up sooner was not back */
+#define BROKEN_OFF (-1)
+
+/* What is said about a command that lasts. */
+struct asking {
+    const char *path;
+    char **words; /* borrowed; the one at timeout_at is replaced */
+    bool is_wait, is_watch;
+    size_t timeout_at;   /* index of wait's TIMEOUT; 0: none */
+    uint64_t until_us;   /* when that is over; monotonic, CLOCK_NEVER */
+    uint64_t give_up_us; /* while no daemon stays; CLOCK_NEVER: one did */
+    uint64_t pause_us;
+    char timeout[32];
+};
+
+/* Output that did not arrive is a failure, also when it is only seen at the end. A reader that had enough, as
+ * head(1) has, is told nothing. */
+int ctl_finish(int code)
+{
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        if (errno != EPIPE) {
+            fprintf(stderr, "shuntctl: cannot write the output: %s\n", strerror(errno));
+        }
+        return EXIT_REFUSED;
+    }
+    return code;
+}
+
+int ctl_no_daemon(const char *path, int number)
+{
+    fprintf(stderr, "shuntctl: no daemon at %s: %s\n", path, strerror(number));
+    if (number == EACCES || number == EPERM) {
+        return EXIT_NOT_PERMITTED;
+    }
+    fputs("          is shuntd running, and is this its admin.socket? (-s SOCKET or $SHUNT_SOCKET)\n",
+          stderr);
+    return EXIT_NO_DAEMON;
+}
+
+static bool starts_with(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+int ctl_refused(const char *line)
+{
+    const char *message = line + (starts_with(line, ERROR_PREFIX) ? strlen(ERROR_PREFIX) : 0);
+    fputs("shuntctl: ", stderr);
+    tokens_write_clean(stderr, message, strlen(message));
+    if (starts_with(message, "usage: ") || starts_with(message, "unknown command ")) {
+        return EXIT_USAGE;
+    }
+    return starts_with(message, "not permitted") ? EXIT_NOT_PERMITTED : EXIT_REFUSED;
+}
+
+/* The command line as the protocol wants it. Owned by the caller, NULL without memory. */
+static char *join_words(char **words, size_t *length)
+{
+    char *line = NULL;
+    FILE *out = open_memstream(&line, length);
+    if (out == NULL) {
+        return NULL;
+    }
+    for (size_t i = 0; words[i] != NULL; i++) {
+        if (i > 0) {
+            fputc(' ', out);
+        }
+        tokens_quote(out, words[i]);
+    }
+    fputc('\n', out);
+    if (fclose(out) != 0) {
+        free(line);
+        return NULL;
+    }
+    return line;
+}
+
+/* What the reply of `wait` means, as a word or as JSON. */
+static int wait_result(const char *line)
+{
+    static const struct {
+        const char *text, *json;
+        int code;
+    } results[] = {
+        {"completed\n", "{\"result\":\"completed\"}\n", EXIT_DONE},
+        {"rolled-back\n", "{\"result\":\"rolled-back\"}\n", EXIT_ROLLED_BACK},
+        {"paused\n", "{\"result\":\"paused\"}\n", EXIT_PAUSED},
+        {"timeout\n", "{\"result\":\"timeout\"}\n", EXIT_TIMED_OUT},
+    };
+    for (size_t i = 0; i < sizeof(results) / sizeof(results[0]); i++) {
+        if (strcmp(line, results[i].text) == 0 || strcmp(line, results[i].json) == 0) {
+            return results[i].code;
+        }
+    }
+    return EXIT_REFUSED;
+}
+
+/* Prints the reply line by line as it comes, up to its empty line. BROKEN_OFF: that did not come; *code is
+ * what the lines before it meant. */
+static int print_reply(FILE *in, bool is_wait, int *code)
+{
+    char *line = NULL;
+    size_t size = 0;
+    ssize_t length;
+    bool first = true;
+    bool complete = false;
+    *code = EXIT_DONE;
+    while (!complete && (length = getline(&line, &size, in)) > 0) {
+        if (strcmp(line, "\n") == 0) {
+            complete = true;
+        } else if (starts_with(line, ERROR_PREFIX)) {
+            *code = ctl_refused(line);
+        } else {
+            *code = is_wait && first ? wait_result(line) : *code;
+            tokens_write_clean(stdout, line, (size_t)length);
+            /* Flushed at once: whoever follows a stream sees each line when it happens. */
+            if (ferror(stdout) || fflush(stdout) != 0) {
+                free(line);
+                return ctl_finish(EXIT_REFUSED);
+            }
+        }
+        first = false;
+    }
+    free(line);
+    /* The result of a wait is one line: that is all that was asked for. */
+    return complete || (is_wait && !first) ? ctl_finish(*code) : BROKEN_OFF;
+}
+
+/* Sends the words and prints what comes. Takes over fd. */
+static int ask_once(const struct asking *asking, int fd, int *code)
+{
+    size_t length = 0;
+    char *line = join_words(asking->words, &length);
+    FILE *in = fdopen(fd, "r");
+    if (line == NULL || in == NULL) {
+        fputs("shuntctl: out of memory\n", stderr);
+        free(line);
+        (void)close(fd);
+        return EXIT_REFUSED;
+    }
+    /* A daemon that refuses a line while it is sent has said why before it closed: read that in any case. */
+    bool sent = ctl_send_all(fd, line, length);
+    if (sent) {
+        (void)shutdown(fd, SHUT_WR);
+    }
+    int result = print_reply(in, asking->is_wait, code);
+    free(line);
+    (void)fclose(in);
+    return result;
+}
+
+/* Sees whether the command lasts, and until when. */
+static void prepare(struct asking *asking)
+{
+    uint64_t duration_us = 0;
+    size_t place = 0;
+    asking->is_wait = strcmp(asking->words[0], "wait") == 0;
+    asking->is_watch = strcmp(asking->words[0], "watch") == 0;
+    asking->until_us = CLOCK_NEVER;
+    asking->give_up_us = CLOCK_NEVER;
+    for (size_t i = 1; asking->is_wait && asking->words[i] != NULL; i++) {
+        place += strcmp(asking->words[i], "--json") != 0;
+        if (place == 2 && asking->timeout_at == 0 &&
+            units_parse_duration(asking->words[i], &duration_us) == 0) {
+            asking->timeout_at = i;
+            asking->until_us = clock_mono_us() + duration_us;
+        }
+    }
+}
+
+/* The daemon must not wait longer than was asked for in all. False: that time is over. */
+static bool shorten(struct asking *asking)
+{
+    uint64_t now_us = clock_mono_us();
+    if (asking->timeout_at > 0 && now_us >= asking->until_us) {
+        return false;
+    }
+    if (asking->timeout_at > 0) {
+        uint64_t left_ms = (asking->until_us - now_us) / CLOCK_US_PER_MS + 1;
+        (void)snprintf(asking->timeout, sizeof(asking->timeout), "%" PRIu64 "ms", left_ms);
+        asking->words[asking->timeout_at] = asking->timeout;
+    }
+    return true;
+}
+
+static void pause_for(uint64_t time_us)
+{
+    const struct timespec span = {.tv_sec = (time_t)(time_us / CLOCK_US_PER_S),
+                                  .tv_nsec = (long)(time_us % CLOCK_US_PER_S) * 1000};
+    (void)nanosleep(&span, NULL);
+}
+
+/* Returns a socket to a daemon that is there again, or -1 with errno when it is given up. */
+static int connect_again(struct asking *asking)
+{
+    for (;;) {
+        pause_for(asking->pause_us);
+        asking->pause_us = asking->pause_us < AGAIN_SLOWEST_US / 2 ? asking->pause_us * 2 : AGAIN_SLOWEST_US;
+        int fd = ctl_connect(asking->path);
+        uint64_t now_us = clock_mono_us();
+        if (fd >= 0 || now_us >= asking->give_up_us || now_us >= asking->until_us) {
+            return fd;
+        }
+    }
+}
+
+/* After a connection that was there since began_us has broken off. */
+static void note_break(struct asking *asking, uint64_t began_us)
+{
+    uint64_t now_us = clock_mono_us();
+    if (asking->give_up_us == CLOCK_NEVER || now_us - began_us >= STAYED_US) {
+        asking->give_up_us = now_us + AGAIN_FOR_US;
+        asking->pause_us = AGAIN_FIRST_US;
+        fputs("shuntctl: the daemon closed the connection: trying again for up to 30s\n", stderr);
+    }
+}
+
+static int timed_out(const struct asking *asking)
+{
+    bool json = false;
+    for (size_t i = 1; asking->words[i] != NULL; i++) {
+        json = json || strcmp(asking->words[i], "--json") == 0;
+    }
+    fputs(json ? "{\"result\":\"timeout\"}\n" : "timeout\n", stdout);
+    return ctl_finish(EXIT_TIMED_OUT);
+}
+
+int ctl_ask(int fd, const char *path, char **words)
+{
+    struct asking asking = {.path = path, .words = words};
+    prepare(&asking);
+    for (;;) {
+        int code = EXIT_DONE;
+        uint64_t began_us = clock_mono_us();
+        int result = ask_once(&asking, fd, &code);
+        if (result != BROKEN_OFF) {
+            return result;
+        }
+        bool lasts = (asking.is_wait || asking.is_watch) && code == EXIT_DONE;
+        if (lasts) {
+            note_break(&asking, began_us);
+        }
+        if (!lasts || clock_mono_us() >= asking.give_up_us) {
+            fputs("shuntctl: the daemon closed the connection before the reply was complete\n", stderr);
+            return code == EXIT_DONE ? EXIT_NO_DAEMON : code;
+        }
+        fd = connect_again(&asking);
+        if (!shorten(&asking)) {
+            if (fd >= 0) {
+                (void)close(fd);
+            }
+            return timed_out(&asking);
+        }
+        if (fd < 0) {
+            return ctl_no_daemon(path, errno);
+        }
+    }
+}
