@@ -111,7 +111,8 @@
      AT(struct config_service, tls.client_crl),
      RANGE(1, PATH_TEXT_MAX),
      .note = "none",
-     .text = "Clients' certificates that were revoked, PEM."},
+     .text = "Clients' certificates that were revoked, PEM: the lists of all authorities in the chain, the "
+             "root too."},
     {.path = "services.tls.sessions",
      .type = SETTINGS_BOOL,
      AT(struct config_service, tls.sessions),

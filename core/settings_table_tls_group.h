@@ -27,7 +27,7 @@
      AT(struct config_group, tls.crl),
      RANGE(1, PATH_TEXT_MAX),
      .note = "none",
-     .text = "Certificates that were revoked, PEM."},
+     .text = "Certificates that were revoked, PEM: the lists of all authorities in the chain, the root too."},
     {.path = "services.groups.tls.server_name",
      .type = SETTINGS_STRING,
      AT(struct config_group, tls.server_name),

@@ -243,7 +243,7 @@ bool tls_add_revocations(SSL_CTX *context, const char *path)
     X509_STORE *store = SSL_CTX_get_cert_store(context);
     X509_LOOKUP *lookup = X509_STORE_add_lookup(store, X509_LOOKUP_file());
     return lookup != NULL && X509_load_crl_file(lookup, path, X509_FILETYPE_PEM) > 0 &&
-           X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK) == 1;
+           X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL) == 1;
 }
 
 bool tls_digest_file(EVP_MD_CTX *digest, const char *path)

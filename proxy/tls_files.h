@@ -31,7 +31,8 @@ int64_t tls_certificate_end_s(const struct tls_certificate *certificate);
 /* A list of protocols as ALPN has it on the wire (RFC 7301 3.1); *out is owned by the caller, NULL for an
  * empty list. ERR_NOMEM. */
 MUST_CHECK int tls_alpn_make(char *const *names, size_t names_len, unsigned char **out, unsigned *out_len);
-/* From now on the context's certificates are looked for in the lists of the file. False: see tls_reason. */
+/* From now on the context's certificates, all of a chain, are looked for in the lists of the file, which must
+ * have one of each authority in it. False: see tls_reason. */
 bool tls_add_revocations(SSL_CTX *context, const char *path);
 
 /* Adds the bytes of a file to a digest. False when it cannot be read. */

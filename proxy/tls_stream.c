@@ -188,13 +188,29 @@ bool tls_stream_was_cut(const struct stream *stream)
 
 /* ---- handshake */
 
+/*
+ * The handshake is complete, but something of it could not be sent. In TLS 1.3 that can only be the tickets
+ * of a server (RFC 8446 4.6.1), which nobody has to read: a client that says what it has to say and closes at
+ * once is gone by then, and what it said still counts.
+ */
+static bool closed_early(struct tls_stream *tls)
+{
+    if (SSL_is_server(tls->ssl) != 1 || SSL_version(tls->ssl) != TLS1_3_VERSION) {
+        return false;
+    }
+    tls->established = true;
+    tls->dry = false; /* what it said is to be looked for: no event need come */
+    (void)stream_write_failed(tls->stream, tls->send_error);
+    return true;
+}
+
 enum tls_progress tls_stream_handshake(struct stream *stream)
 {
     struct tls_stream *tls = stream->tls;
     ERR_clear_error();
     int rc = SSL_do_handshake(tls->ssl);
     if (tls->send_error != 0) {
-        return TLS_FAILED;
+        return rc == 1 && closed_early(tls) ? TLS_DONE : TLS_FAILED;
     }
     if (rc == 1) {
         tls->established = true;

@@ -138,6 +138,20 @@ def test_revoked(daemon, server, tmp_path):
     assert "revoked" in shunt.log()
 
 
+def test_below_an_authority_that_was_revoked(daemon, server, tmp_path):
+    """Lists of the revoked count for the authorities in between as well."""
+    root = Authority(tmp_path / "root")
+    inner, bad = root.below("good", tmp_path / "good"), root.below("bad", tmp_path / "bad")
+    peers = [server(over_tls(named(name), server_context(authority.chained(authority.issue("db.example", "DNS:db.example")))))
+             for name, authority in (("bad", bad), ("good", inner))]
+    crl = tmp_path / "all.pem"
+    crl.write_text("".join(one.read_text() for one in (root.revoke(bad.certificate), inner.revoke(), bad.revoke())))
+    shunt = daemon(service([peer.address for peer in peers], **group(root, crl=str(crl))))
+    for _ in range(4):
+        assert ask(shunt.port()) == b"good who\n"
+    assert "certificate revoked" in shunt.log()
+
+
 def test_our_certificate(daemon, server, pki, good):
     ours = pki.issue("shunt")
     seen = []

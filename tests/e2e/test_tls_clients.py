@@ -178,6 +178,24 @@ def test_certificates_of_clients(front, pki, pairs, tmp_path, version):
     assert required.backend("old")["connections"] == 1
 
 
+def test_a_client_below_an_authority_that_was_revoked(front, pairs, tmp_path):
+    """Lists of the revoked count for the authorities in between as well, and one is needed of each."""
+    root = Authority(tmp_path / "root")
+    inner, bad = root.below("good", tmp_path / "good"), root.below("bad", tmp_path / "bad")
+    crl, few = tmp_path / "all.pem", tmp_path / "few.pem"
+    lists = [one.read_text() for one in (inner.revoke(), bad.revoke(), root.revoke(bad.certificate))]
+    crl.write_text("".join(lists))
+    few.write_text("".join(lists[:2]))
+    alice, mallory = inner.chained(inner.issue("alice")), bad.chained(bad.issue("mallory"))
+    settings = {"client_auth": "required", "client_ca": str(root.certificate)}
+    strict = front(tls(pairs["default"], client_crl=str(crl), **settings))
+    assert answer(strict.port(), certificate=alice) == b"a who\n"
+    assert answer(strict.port(), certificate=mallory) is None
+    blind = front(tls(pairs["default"], client_crl=str(few), **settings))
+    assert answer(blind.port(), certificate=alice) is None
+    wait_until(lambda: "unable to get certificate CRL" in blind.log(), "told why")
+
+
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
 def test_a_session_does_not_get_around_a_required_certificate(daemon, server, pki, pairs, version):
     """Two services, one ring of keys: a session of the open one is none for the strict one (CVE-2025-23419)."""

@@ -220,6 +220,32 @@ def test_a_cut_is_passed_on_as_an_abort_behind_the_tail(front):
     assert metric(shunt, "shunt_service_tls_truncated_total") == 1
 
 
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_a_client_that_closes_at_once_is_heard(front, version):
+    """Says all it has to say and is gone, as senders of logs do: nobody is left to take the session's tickets."""
+    seen = []
+
+    def script(peer):
+        seen.append(peer.receive_all())
+
+    shunt = front(script)
+    for _ in range(50):
+        client = TlsPeer(connect(shunt.port()).sock, client_context(version=version))
+        done = False
+        while not done:
+            try:
+                client.tls.do_handshake()
+                done = True
+            except ssl.SSLWantReadError:
+                client.flush()
+                client.pull()
+        client.tls.write(b"one line\n")
+        client.close()  # its last words of the handshake, the line and close_notify in one
+    wait_until(lambda: len(seen) == 50, "all are heard", within=10)
+    assert set(seen) == {b"one line\n"}
+    assert closed(shunt, "handshake-failed") == 0
+
+
 def test_a_reset_of_the_backend_reaches_the_client_behind_the_tail(front):
     def script(peer):
         peer.send(pattern(MIB))

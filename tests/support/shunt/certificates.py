@@ -33,6 +33,24 @@ class Authority:
                 certificate, "-days", days, "-copy_extensions", "copy")
         return certificate, key
 
+    def below(self, name, folder):
+        """An authority that this one has signed."""
+        inner = object.__new__(Authority)
+        inner.folder, inner.key, inner.certificate = folder, folder / "ca.key", folder / "ca.pem"
+        folder.mkdir(parents=True, exist_ok=True)
+        request = folder / "ca.csr"
+        openssl("req", "-new", *self.new_key(), "-nodes", "-keyout", inner.key, "-out", request, "-subj", f"/CN={name}",
+                "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
+        openssl("x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self.key, "-CAcreateserial", "-out",
+                inner.certificate, "-days", 30, "-copy_extensions", "copy")
+        return inner
+
+    def chained(self, pair):
+        """A pair that this authority has signed, with its own certificate behind."""
+        whole = pair[0].with_suffix(".chain.pem")
+        whole.write_text(pair[0].read_text() + self.certificate.read_text())
+        return whole, pair[1]
+
     def revoke(self, *certificates):
         """The list of revoked certificates as a PEM file; the empty list without any."""
         index = self.folder / "index.txt"
