@@ -23,12 +23,13 @@ class Authority:
     def new_key(kind="ec"):
         return ("-newkey", "rsa:2048") if kind == "rsa" else ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
 
-    def issue(self, name, alternative=None, days=30, kind="ec", file=None):
-        """(certificate, key) for a subject with this common name; alternative: "DNS:…,IP:…"."""
+    def issue(self, name, alternative=None, days=30, kind="ec", file=None, extensions=()):
+        """(certificate, key) for a subject with this common name; alternative: "DNS:…,IP:…"; extensions: "name=value"."""
         stem = self.folder / (file or name.replace("*", "star"))
         request, certificate, key = (stem.with_name(f"{stem.name}.{end}") for end in ("csr", "pem", "key"))
+        wanted = ([f"subjectAltName={alternative}"] if alternative else []) + list(extensions)
         openssl("req", "-new", *self.new_key(kind), "-nodes", "-keyout", key, "-out", request, "-subj", f"/CN={name}",
-                *(("-addext", f"subjectAltName={alternative}") if alternative else ()))
+                *(word for one in wanted for word in ("-addext", one)))
         openssl("x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self.key, "-CAcreateserial", "-out",
                 certificate, "-days", days, "-copy_extensions", "copy")
         return certificate, key
