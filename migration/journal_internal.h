@@ -21,8 +21,8 @@
 #define JOURNAL_VERSION 1
 #define JOURNAL_LINE_MAX ((size_t)64 * 1024) /* a longer line is not ours */
 /* Open rewrites a file larger than this; append one that has grown to this and to twice its compact size. */
-#define JOURNAL_COMPACT_AT ((uint64_t)1024 * 1024)
-#define JOURNAL_COMPACT_RUNNING_AT ((uint64_t)4 * 1024 * 1024)
+#define JOURNAL_COMPACT_AT ((uint64_t)384 * 1024)
+#define JOURNAL_COMPACT_RUNNING_AT ((uint64_t)512 * 1024) /* some 6 MiB in memory */
 /* Migrations of a service whose story a compact file keeps. */
 #define JOURNAL_KEEP_MIGRATIONS 5u
 
