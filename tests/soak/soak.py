@@ -334,7 +334,7 @@ class Soak:
         totals = collections.Counter()
         for clients in self.clients:
             totals.update({f"{clients.service} {kind}": n for kind, n in clients.counts().items()})
-        warm_s = min(60, seconds / 4)
+        warm_s = seconds / 4  # the history of events and the journal fill to their bounds first
         return {"seconds": round(seconds), "rounds": self.rounds, **self.done, "connections": dict(totals),
                 "descriptors_per_hour": round(self.samples.slope(lambda row: row["descriptors"] - 2 * row["open"], warm_s), 1),
                 "memory_per_hour_mib": round(self.samples.slope(lambda row: row["memory"], warm_s) / (1 << 20), 2),
