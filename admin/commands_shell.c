@@ -20,11 +20,6 @@ static void write_words(FILE *out, const struct command_arg *arg)
     }
 }
 
-static bool names_service(const struct command *command)
-{
-    return command->args[0].type == COMMAND_ARG_SERVICE;
-}
-
 /* All words that may follow a command, services apart. */
 static void write_following(FILE *out, const struct command *command)
 {
@@ -34,50 +29,73 @@ static void write_following(FILE *out, const struct command *command)
     fputs(command->changes ? " reason" : " --json", out);
 }
 
-/* What is asked of the daemon for a command's first arguments, as shell functions of the head below. */
-static const char *asked_words(const struct command *command)
+/* What is asked of the daemon for a command's first arguments: levels of the awk program below, or n for the
+ * names of commands. */
+static const char *asked_levels(const struct command *command)
 {
     switch (command->args[0].type) {
     case COMMAND_ARG_SERVICE:
-        return command->args[1].type == COMMAND_ARG_GROUP ? "$(_shuntctl_places 1) $(_shuntctl_places 0)"
-                                                          : "$(_shuntctl_places 1)";
+        return command->args[1].type == COMMAND_ARG_GROUP ? "10" : "1";
     case COMMAND_ARG_BACKEND:
-        return "$(_shuntctl_places 3)";
+        return "3";
     case COMMAND_ARG_VICTIM:
-        return "$(_shuntctl_places 2) $(_shuntctl_places 3)";
+        return "23";
     case COMMAND_ARG_COMMAND:
-        return "$commands";
+        return "n";
     default:
         return "";
     }
 }
 
-/* Addresses have colons, at which bash parts words: the line is parted anew, at blanks only. */
-static const char bash_head[] =
-    "# bash completion for shuntctl, made from the command table.\n"
-    "# Names as status shows them: 0 groups alone, 1 services, 2 SERVICE/GROUP, 3 SERVICE/GROUP/BACKEND.\n"
-    "_shuntctl_places() {\n"
-    "    shuntctl \"${to[@]}\" status 2>/dev/null | awk -v depth=\"$1\" '\n"
-    "        # compgen expands what it is given: only what needs no quotes is offered\n"
+/* How a shell writes a call of the function that asks, and the names of the commands. */
+struct shell {
+    const char *call, *end, *names;
+};
+
+/* All that may stand behind a command. */
+static void write_offered(FILE *out, const struct shell *shell, const struct command *command)
+{
+    for (const char *level = asked_levels(command); *level != '\0'; level++) {
+        const char *between = level[1] != '\0' ? " " : "";
+        if (*level == 'n') {
+            fprintf(out, "%s%s", shell->names, between);
+        } else {
+            fprintf(out, "%s%c%s%s", shell->call, *level, shell->end, between);
+        }
+    }
+    write_following(out, command);
+}
+
+/* Names as status shows them. */
+static const char awk_program[] =
+    "        # only what needs no quotes is offered\n"
     "        function tell(level, text) { if (level == depth && text !~ /[^][A-Za-z0-9._:\\/@%-]/) print "
     "text }\n"
     "        /^(├─|└─) / { group = $2; tell(0, group); tell(2, service \"/\" group); next }\n"
     "        /^│  (├─|└─) / { tell(3, service \"/\" group \"/\" $3); next }\n"
     "        /^   (├─|└─) / { tell(3, service \"/\" group \"/\" $2); next }\n"
-    "        /^[^ ]+ .* share=/ { service = $1; tell(1, service) }'\n"
-    "}\n"
-    "_shuntctl() {\n"
-    "    local line=${COMP_LINE:0:COMP_POINT} words=\"\" at=1 commands\n"
-    "    local -a typed to=()\n"
-    "    read -ra typed <<< \"$line\"\n"
-    "    case $line in *[[:blank:]]) typed+=(\"\") ;; esac\n"
-    "    local last=$((${#typed[@]} - 1))\n"
-    "    local word=${typed[last]}\n"
-    "    if [ \"${typed[1]}\" = -s ]; then\n"
-    "        at=3\n"
-    "        to=(-s \"${typed[2]}\")\n"
-    "    fi\n"
-    "    commands=\"";
+    "        /^[^ ]+ .* share=/ { service = $1; tell(1, service) }'\n";
+
+static const char levels_comment[] =
+    "# Names as status shows them: 0 groups alone, 1 services, 2 SERVICE/GROUP, 3 SERVICE/GROUP/BACKEND.\n";
+
+/* Addresses have colons, at which bash parts words: the line is parted anew, at blanks only. */
+static const char bash_head[] = "_shuntctl() {\n"
+                                "    local line=${COMP_LINE:0:COMP_POINT} words=\"\" at=1 names\n"
+                                "    local -a typed to=()\n"
+                                "    read -ra typed <<< \"$line\"\n"
+                                "    case $line in *[[:blank:]]) typed+=(\"\") ;; esac\n"
+                                "    local last=$((${#typed[@]} - 1))\n"
+                                "    local word=${typed[last]}\n"
+                                "    while [ \"$at\" -lt \"$last\" ]; do\n"
+                                "        case ${typed[at]} in\n"
+                                "        -s) to=(-s \"${typed[at + 1]}\"); at=$((at + 2)) ;;\n"
+                                "        -s?*) to=(\"${typed[at]}\"); at=$((at + 1)) ;;\n"
+                                "        --json) at=$((at + 1)) ;;\n"
+                                "        *) break ;;\n"
+                                "        esac\n"
+                                "    done\n"
+                                "    names=\"";
 
 static const char bash_tail[] =
     "        esac\n    fi\n"
@@ -88,23 +106,27 @@ static const char bash_tail[] =
 
 static void write_bash(FILE *out)
 {
+    static const struct shell shell = {"$(_shuntctl_places ", ")", "$names"};
     const struct command *table = commands_table();
-    fputs(bash_head, out);
+    fprintf(out,
+            "# bash completion for shuntctl, made from the command table.\n%s_shuntctl_places() {\n"
+            "    shuntctl \"${to[@]}\" status 2>/dev/null | awk -v depth=\"$1\" '\n%s}\n%s",
+            levels_comment, awk_program, bash_head);
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         fprintf(out, "%s%s", i > 0 ? " " : "", table[i].name);
     }
     fputs("\"\n"
-          "    if [ \"$at\" -eq 3 ] && [ \"$last\" -eq 2 ]; then\n"
+          "    if [ \"${typed[last - 1]}\" = -s ]; then\n"
           "        COMPREPLY=($(compgen -f -- \"$word\"))\n"
           "        return\n"
           "    fi\n"
           "    if [ \"$last\" -le \"$at\" ]; then\n"
-          "        words=\"-s $commands\"\n"
+          "        words=\"-s --json $names\"\n"
           "    else\n        case ${typed[at]} in\n",
           out);
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
-        fprintf(out, "        %s) words=\"%s", table[i].name, asked_words(&table[i]));
-        write_following(out, &table[i]);
+        fprintf(out, "        %s) words=\"", table[i].name);
+        write_offered(out, &shell, &table[i]);
         fputs("\" ;;\n", out);
     }
     fputs(bash_tail, out);
@@ -118,44 +140,93 @@ static void write_quoted(FILE *out, const char *text)
     }
 }
 
+static const char zsh_head[] = ")\n"
+                               "while (( at < CURRENT )); do\n"
+                               "    case $words[at] in\n"
+                               "    -s) to=(-s \"${(Q)words[at + 1]}\"); (( at += 2 )) ;;\n"
+                               "    -s?*) to=(\"${(Q)words[at]}\"); (( at += 1 )) ;;\n"
+                               "    --json) (( at += 1 )) ;;\n"
+                               "    *) break ;;\n"
+                               "    esac\n"
+                               "done\n"
+                               "if [[ $words[CURRENT-1] == -s ]]; then\n    _files\n    return\nfi\n"
+                               "if (( CURRENT <= at )); then\n"
+                               "    _describe command known\n    compadd -- -s --json\n    return\nfi\n"
+                               "case $words[at] in\n";
+
 static void write_zsh(FILE *out)
 {
+    static const struct shell shell = {"$(_shuntctl_places ", ")", "${known%%:*}"};
     const struct command *table = commands_table();
-    fputs("#compdef shuntctl\n# zsh completion for shuntctl, made from the command table.\n"
-          "local -a commands services\ncommands=(\n",
-          out);
+    fprintf(out,
+            "#compdef shuntctl\n# zsh completion for shuntctl, made from the command table.\n"
+            "%s_shuntctl_places() {\n"
+            "    shuntctl \"${to[@]}\" status 2>/dev/null | awk -v depth=\"$1\" '\n%s}\n"
+            "local -a known to\nlocal at=2\nto=()\nknown=(\n",
+            levels_comment, awk_program);
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         fprintf(out, "    '%s:", table[i].name);
         write_quoted(out, table[i].summary);
         fputs("'\n", out);
     }
-    fputs(")\nif (( CURRENT == 2 )); then\n    _describe command commands\n    return\nfi\n"
-          "services=(${(f)\"$(shuntctl status 2>/dev/null | sed -n 's/^\\([^ ]*\\) .* share=.*/\\1/p')\"})\n"
-          "case $words[2] in\n",
-          out);
+    fputs(zsh_head, out);
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
-        fprintf(out, "%s) compadd --%s", table[i].name, names_service(&table[i]) ? " $services" : "");
-        write_following(out, &table[i]);
+        fprintf(out, "%s) compadd -- ", table[i].name);
+        write_offered(out, &shell, &table[i]);
         fputs(" ;;\n", out);
     }
     fputs("esac\n", out);
 }
 
+static const char fish_head[] =
+    "# The command among the words before the cursor; nothing: there is none yet.\n"
+    "function __shuntctl_command\n"
+    "    set -l typed (commandline -opc)\n"
+    "    set -l at 2\n"
+    "    while test $at -le (count $typed)\n"
+    "        switch $typed[$at]\n"
+    "            case -s\n"
+    "                set at (math $at + 2)\n"
+    "            case '-s*' --json\n"
+    "                set at (math $at + 1)\n"
+    "            case '*'\n"
+    "                echo $typed[$at]\n"
+    "                return\n"
+    "        end\n"
+    "    end\n"
+    "end\n"
+    "function __shuntctl_at\n"
+    "    set -l found (__shuntctl_command)\n"
+    "    test \"$found\" = \"$argv[1]\"\n"
+    "end\n"
+    "complete -c shuntctl -f\n"
+    "complete -c shuntctl -s s -r -F -d 'the admin socket'\n"
+    "complete -c shuntctl -n '__shuntctl_at \"\"' -l json -d 'JSON instead of text'\n";
+
 static void write_fish(FILE *out)
 {
+    static const struct shell shell = {"(__shuntctl_places ", ")", "(__shuntctl_names)"};
     const struct command *table = commands_table();
-    fputs("# fish completion for shuntctl, made from the command table.\n"
-          "function __shuntctl_services\n"
-          "    shuntctl status 2>/dev/null | string replace -rf '^(\\S+) .* share=.*' '$1'\nend\n"
-          "complete -c shuntctl -f\n"
-          "complete -c shuntctl -s s -r -F -d 'the admin socket'\n",
-          out);
+    fprintf(out,
+            "# fish completion for shuntctl, made from the command table.\n%s"
+            "function __shuntctl_places\n"
+            "    set -l typed (commandline -opc)\n"
+            "    set -l to (string match -- '-s?*' $typed)\n"
+            "    if set -l at (contains -i -- -s $typed); and test $at -lt (count $typed)\n"
+            "        set to -s $typed[(math $at + 1)]\n"
+            "    end\n"
+            "    shuntctl $to status 2>/dev/null | awk -v depth=$argv[1] '\n%send\nfunction "
+            "__shuntctl_names\n    printf '%%s\\n'",
+            levels_comment, awk_program);
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
-        fprintf(out, "complete -c shuntctl -n __fish_use_subcommand -a %s -d '", table[i].name);
+        fprintf(out, " %s", table[i].name);
+    }
+    fprintf(out, "\nend\n%s", fish_head);
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        fprintf(out, "complete -c shuntctl -n '__shuntctl_at \"\"' -a %s -d '", table[i].name);
         write_quoted(out, table[i].summary);
-        fprintf(out, "'\ncomplete -c shuntctl -n '__fish_seen_subcommand_from %s' -a '%s", table[i].name,
-                names_service(&table[i]) ? "(__shuntctl_services)" : "");
-        write_following(out, &table[i]);
+        fprintf(out, "'\ncomplete -c shuntctl -n '__shuntctl_at %s' -a '", table[i].name);
+        write_offered(out, &shell, &table[i]);
         fputs("'\n", out);
     }
 }

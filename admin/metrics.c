@@ -139,6 +139,18 @@ static void add_backend(struct exposition *all, const struct place *place, const
     add_histogram(all, METRIC_ID_RESPONSE, place, &reading.response_us);
 }
 
+/* Where a check has seen one. */
+static void add_backend_certificate(struct exposition *all, const struct place *place,
+                                    const struct health *health, const struct backend *backend)
+{
+    struct health_result last;
+    if (health != NULL && health_last(health, backend, &last) == 0 && last.certificate_us != 0) {
+        int64_t left_us = (int64_t)(last.certificate_us - clock_wall_us());
+        fprintf(begin(all, METRIC_ID_BACKEND_CERTIFICATE, "", place, "", NULL), "%" PRId64 "\n",
+                left_us / (int64_t)CLOCK_US_PER_S);
+    }
+}
+
 static void add_queue(struct exposition *all, const struct place *place, const struct routing *routing,
                       size_t group)
 {
@@ -164,6 +176,7 @@ static void add_groups(struct exposition *all, const struct admin_service *servi
             const struct backend *backend = routing_backend_at(routing, g, b);
             place.backend = backend_name(backend);
             add_backend(all, &place, backend);
+            add_backend_certificate(all, &place, service->health, backend);
         }
     }
 }

@@ -65,6 +65,8 @@
       "how much of its weight it has while it starts slowly, 0 to 1; else 1")                                \
     X(BACKEND_LIMIT, "shunt_backend_max_connections", GAUGE,                                                 \
       "connections it may have at a time; 0: no limit")                                                      \
+    X(BACKEND_CERTIFICATE, "shunt_backend_certificate_expires_seconds", GAUGE,                               \
+      "time until the certificate ends that the backend shows to checks over TLS, below 0 when it has")      \
     X(CONNECTIONS, "shunt_connections_total", COUNTER, "connections established with the backend")           \
     X(OPEN, "shunt_connections_open", GAUGE, "connections open on the backend")                              \
     X(ERRORS, "shunt_connection_errors_total", COUNTER, "what went wrong with the backend, by reason")       \

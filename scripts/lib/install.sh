@@ -10,7 +10,8 @@ packages_build="gcc libc6-dev cmake ninja-build pkg-config libevent-dev libssl-d
 packages_test="libcmocka-dev clang clang-format clang-tidy llvm libclang-rt-14-dev python3 python3-pytest
     nginx libnginx-mod-stream haproxy hitch pen wrk redis-server redis-tools postgresql postgresql-contrib
     mariadb-server mariadb-client slapd ldap-utils python3-aiosmtpd
-    curl gnutls-bin sslscan testssl.sh netcat-openbsd procps openssl iproute2 tmux scdoc prometheus python3-jsonschema"
+    curl gnutls-bin sslscan testssl.sh netcat-openbsd procps openssl iproute2 tmux zsh fish scdoc prometheus
+    python3-jsonschema"
 
 packages_root=      # what makes a command run as root
 packages_held=false # whether policy-rc.d is ours

@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import re
 import ssl
 import stat
 import subprocess
@@ -285,6 +286,8 @@ def test_tls(daemon, server, tmp_path):
     says(shunt, "certificate valid ")
     says(shunt, "certificate: hostname mismatch")
     says(shunt, "warning: certificate expires in ")
+    left = [float(value) for value in re.findall(r"shunt_backend_certificate_expires_seconds{.*} (-?\d+)", shunt.admin("show metrics"))]
+    assert any(0 < value <= 3 * 86400 for value in left) and any(value > 30 * 86400 for value in left), left
     assert "check.example" in names
 
 

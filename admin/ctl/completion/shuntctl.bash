@@ -2,7 +2,7 @@
 # Names as status shows them: 0 groups alone, 1 services, 2 SERVICE/GROUP, 3 SERVICE/GROUP/BACKEND.
 _shuntctl_places() {
     shuntctl "${to[@]}" status 2>/dev/null | awk -v depth="$1" '
-        # compgen expands what it is given: only what needs no quotes is offered
+        # only what needs no quotes is offered
         function tell(level, text) { if (level == depth && text !~ /[^][A-Za-z0-9._:\/@%-]/) print text }
         /^(├─|└─) / { group = $2; tell(0, group); tell(2, service "/" group); next }
         /^│  (├─|└─) / { tell(3, service "/" group "/" $3); next }
@@ -10,26 +10,30 @@ _shuntctl_places() {
         /^[^ ]+ .* share=/ { service = $1; tell(1, service) }'
 }
 _shuntctl() {
-    local line=${COMP_LINE:0:COMP_POINT} words="" at=1 commands
+    local line=${COMP_LINE:0:COMP_POINT} words="" at=1 names
     local -a typed to=()
     read -ra typed <<< "$line"
     case $line in *[[:blank:]]) typed+=("") ;; esac
     local last=$((${#typed[@]} - 1))
     local word=${typed[last]}
-    if [ "${typed[1]}" = -s ]; then
-        at=3
-        to=(-s "${typed[2]}")
-    fi
-    commands="help status start share pause resume skip abort commit plan wait report watch events top check backend weight connections kill reload upgrade log-level show"
-    if [ "$at" -eq 3 ] && [ "$last" -eq 2 ]; then
+    while [ "$at" -lt "$last" ]; do
+        case ${typed[at]} in
+        -s) to=(-s "${typed[at + 1]}"); at=$((at + 2)) ;;
+        -s?*) to=("${typed[at]}"); at=$((at + 1)) ;;
+        --json) at=$((at + 1)) ;;
+        *) break ;;
+        esac
+    done
+    names="help status start share pause resume skip abort commit plan wait report watch events top check backend weight connections kill reload upgrade log-level show"
+    if [ "${typed[last - 1]}" = -s ]; then
         COMPREPLY=($(compgen -f -- "$word"))
         return
     fi
     if [ "$last" -le "$at" ]; then
-        words="-s $commands"
+        words="-s --json $names"
     else
         case ${typed[at]} in
-        help) words="$commands --json" ;;
+        help) words="$names --json" ;;
         status) words="$(_shuntctl_places 1) --json" ;;
         start) words="$(_shuntctl_places 1) $(_shuntctl_places 0) to from-share force reason" ;;
         share) words="$(_shuntctl_places 1) reason" ;;

@@ -3,6 +3,7 @@
  * escaped, no name that is not in the table.
  */
 #include "admin/metrics.h"
+#include "core/clock.h"
 #include "tests/unit/admin/fake_below.h"
 #include "tests/unit/admin/support.h"
 
@@ -87,6 +88,26 @@ static void test_values(void **state)
     free(text);
 }
 
+static void test_certificate_of_a_backend(void **state)
+{
+    static const char name[] =
+        "shunt_backend_certificate_expires_seconds{service=\"api\",group=\"old\",backend=\"a\"} ";
+    struct support *s = *state;
+    char *text = format(s);
+    assert_null(strstr(text, "shunt_backend_certificate")); /* none was seen */
+    free(text);
+    for (int64_t left_s = 3600; left_s >= -3600; left_s -= 7200) {
+        health.result.certificate_us =
+            (uint64_t)((int64_t)clock_wall_us() + left_s * (int64_t)CLOCK_US_PER_S);
+        text = format(s);
+        char *found = strstr(text, name);
+        assert_non_null(found);
+        assert_true(labs(strtol(found + strlen(name), NULL, 10) - (long)left_s) <= 60);
+        free(text);
+    }
+    health.result.certificate_us = 0;
+}
+
 /* Samples of known size land below the bounds that they should. */
 static void test_histogram(void **state)
 {
@@ -148,6 +169,7 @@ static const struct metric *family_of(const char *name)
 static void test_format(void **state)
 {
     struct support *s = *state;
+    health.result.certificate_us = clock_wall_us();
     char *text = format(s);
     char *rest = NULL;
     const struct metric *present = NULL;
@@ -186,6 +208,7 @@ static void test_format(void **state)
             fail_msg("%s has no sample", metrics_table()[i].name);
         }
     }
+    health.result.certificate_us = 0;
     free(text);
 }
 
@@ -217,6 +240,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_values, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_certificate_of_a_backend, setup, teardown),
         cmocka_unit_test_setup_teardown(test_histogram, setup, teardown),
         cmocka_unit_test_setup_teardown(test_format, setup, teardown),
         cmocka_unit_test(test_names),
