@@ -33,11 +33,11 @@ static uint32_t configured_weight(const struct migration *m, const struct backen
 }
 
 static json_t *record_of(const struct migration *m, const struct backend *backend, const char *kind,
-                         const struct migration_asker *who, const char *text)
+                         uint64_t wall_us, const struct migration_asker *who, const char *text)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:o}", "service", m->options.config->name,
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:o}", "service", m->options.config->name,
                      "kind", kind, "group", migration_group_name(m, backend_group(backend)), "backend",
-                     backend_name(backend), "event", kind, "configured",
+                     backend_name(backend), "event", kind, "said_at", (json_int_t)wall_us, "configured",
                      (json_int_t)configured_weight(m, backend), "actor", record_text(who->actor), "reason",
                      record_text(who->reason), "text", record_text(text));
 }
@@ -47,13 +47,14 @@ static int put_in_force(struct migration *m, struct backend *backend, const char
                         const struct migration_asker *who, const char *text)
 {
     struct err_text err = {.text = "no memory for a record of the journal"};
-    json_t *record = record_of(m, backend, kind, who, text);
+    uint64_t wall_us = clock_wall_us();
+    json_t *record = record_of(m, backend, kind, wall_us, who, text);
     enum migration_word_kind word;
     char *key = NULL;
     int rc = ERR_NOMEM;
 
     if (words_kind(kind, &word)) {
-        words_keep(m, backend, word, clock_wall_us(), who);
+        words_keep(m, backend, word, wall_us, who);
     }
     if (asprintf(&key, "%s/%s", migration_group_name(m, backend_group(backend)), backend_name(backend)) < 0) {
         key = NULL;
@@ -64,7 +65,7 @@ static int put_in_force(struct migration *m, struct backend *backend, const char
     } else {
         rc = journal_append(m->options.journal, record, true, &err);
     }
-    events_add(m->options.events, clock_wall_us(), EVENTS_INFO, m->options.config->name, kind, who->actor,
+    events_add(m->options.events, wall_us, EVENTS_INFO, m->options.config->name, kind, who->actor,
                who->reason, "%s", text);
     if (rc != 0) {
         events_add(m->options.events, clock_wall_us(), EVENTS_WARN, m->options.config->name, kind, who->actor,
@@ -160,16 +161,18 @@ static void apply_forced(const struct migration *m, struct backend *backend, con
     }
 }
 
-/* Who it was is part of the record. */
+/* Who it was is part of the record, and when: a moment before the record was written. */
 static void recall_word(struct migration *m, const struct backend *backend, const char *kind,
                         const json_t *record)
 {
     const struct migration_asker who = {.actor = json_string_value(json_object_get(record, "actor")),
                                         .reason = json_string_value(json_object_get(record, "reason"))};
+    const json_t *said_at = json_object_get(record, "said_at");
+    const json_t *at = said_at != NULL ? said_at : json_object_get(record, "t");
     enum migration_word_kind word;
 
     if (words_kind(kind, &word)) {
-        words_keep(m, backend, word, (uint64_t)json_integer_value(json_object_get(record, "t")), &who);
+        words_keep(m, backend, word, (uint64_t)json_integer_value(at), &who);
     }
 }
 

@@ -151,16 +151,16 @@ def test_what_operators_said_outlives_restart_and_reload(daemon, server):
               for i in range(3)]
     assert before[1]["reason"] == "CHG-3" and before[2]["set_by"] is None
 
-    def same():
-        return before == [{key: shunt.backend("old", i)[key] for key in before[0]} for i in range(3)]
+    def now():
+        return [{key: shunt.backend("old", i)[key] for key in before[0]} for i in range(3)]
 
     one["groups"][0]["health"] = {**FAST, "interval": "60ms"}
     shunt.write()
     reply = shunt.ctl("reload").ok()
-    assert "stays forced down, as it was set by hand" in reply and same()
+    assert "stays forced down, as it was set by hand" in reply and now() == before
     shunt.kill()
     shunt.restart()
-    assert same()
+    assert now() == before
     wait_until(lambda: shunt.backend("old", 0)["health"] == "up", "its check passes")
     assert names(shunt) == {"c"}
     assert "forced, checks say up (operator:" in shunt.ctl("status").ok()
