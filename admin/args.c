@@ -22,7 +22,8 @@ static const char *service_name_at(const void *context, size_t index)
 
 static const char *group_name_at(const void *context, size_t index)
 {
-    return routing_group_name((const struct routing *)context, index);
+    const struct routing *routing = context;
+    return routing_group_is_gone(routing, index) ? NULL : routing_group_name(routing, index);
 }
 
 static const char *command_name_at(const void *context, size_t index)
@@ -50,8 +51,11 @@ static int refuse_unknown(struct err_text *err, const char *what, const char *te
     if (names == NULL) {
         return err_set(err, ERR_NOT_FOUND, "no %s \"%.100s\"", what, text);
     }
-    for (size_t i = 0; i < n; i++) {
-        names[i] = name(context, i);
+    size_t all = n;
+    n = 0;
+    for (size_t i = 0; i < all; i++) {
+        names[n] = name(context, i); /* NULL: not there any more */
+        n += names[n] != NULL;
     }
     const char *near = units_nearest(text, names, n);
     char list[300] = "";

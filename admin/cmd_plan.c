@@ -100,7 +100,7 @@ static int look_ahead(const struct admin_service *service, uint32_t to, struct o
     if (to != ROUTING_NONE) {
         out->to = to;
     } else if (out->to == out->from) { /* the last one is completed: the next would go back */
-        out->to = routing_groups(service->routing) == 2 ? 1 - out->from : ROUTING_NONE;
+        out->to = routing_other_group(service->routing, out->from);
     }
     out->fastest_us = holds_us(out->plan);
     out->slowest_us = slowest_us(out);

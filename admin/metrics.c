@@ -166,6 +166,9 @@ static void add_groups(struct exposition *all, const struct admin_service *servi
     const struct routing *routing = service->routing;
     for (size_t g = 0; g < routing_groups(routing); g++) {
         struct place place = {.service = service->name, .group = routing_group_name(routing, g)};
+        if (routing_group_is_gone(routing, g)) {
+            continue;
+        }
         add(all, METRIC_ID_GROUP_ACTIVE, &place, routing_active(routing) == g);
         add(all, METRIC_ID_GROUP_BACKENDS, &place, routing_backends(routing, g));
         add(all, METRIC_ID_GROUP_USABLE, &place, routing_usable(routing, g));

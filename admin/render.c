@@ -50,8 +50,10 @@ void render_service_line(FILE *out, const struct admin_service *service)
             status.step, status.steps);
     write_quoted(out, status.reason);
     for (size_t g = 0; g < routing_groups(service->routing); g++) {
-        fprintf(out, " %s=%zu/%zu", routing_group_name(service->routing, g),
-                routing_usable(service->routing, g), routing_backends(service->routing, g));
+        if (!routing_group_is_gone(service->routing, g)) {
+            fprintf(out, " %s=%zu/%zu", routing_group_name(service->routing, g),
+                    routing_usable(service->routing, g), routing_backends(service->routing, g));
+        }
     }
     fprintf(out, " open=%" PRIu64 "\n", render_open(service));
 }
@@ -178,7 +180,7 @@ static void write_backend(FILE *out, const struct admin_service *service, const 
     }
     render_standing(out, service->migration, backend);
     if (backend_is_leaving(backend)) {
-        fputs(" gone from its name, draining", out);
+        fputs(backend_is_removed(backend) ? " removed, draining" : " gone from its name, draining", out);
     }
     if (backend_is_backup(backend)) {
         fputs(" backup", out);
@@ -227,7 +229,10 @@ static void write_group(FILE *out, const struct admin_service *service, size_t g
             usable == backends ? SIGN_GOOD
             : usable == 0      ? SIGN_BAD
                                : SIGN_WARN,
-            usable, backends, routing_active(routing) == group ? "   active" : "",
+            usable, backends,
+            routing_active(routing) == group           ? "   active"
+            : routing_group_is_removed(routing, group) ? "   removed"
+                                                       : "",
             routing_open(routing, group), sum.connections);
     render_group_standing(out, routing, group);
     write_errors(out, sum.errors);
@@ -302,6 +307,27 @@ static void write_progress(FILE *out, const struct migration_status *status)
     write_gate(out, status->gate);
 }
 
+/* One branch of the tree. */
+static void write_branch(FILE *out, const struct admin_service *service, size_t group, bool last, int width)
+{
+    const struct routing *routing = service->routing;
+    size_t backends = routing_backends(routing, group);
+    int backends_width = 0;
+    fputs(last ? "└─ " : "├─ ", out);
+    write_padded(out, routing_group_name(routing, group), width);
+    fputs("  ", out);
+    write_group(out, service, group);
+    for (size_t b = 0; b < backends; b++) {
+        int used = columns(backend_name(routing_backend_at(routing, group, b)));
+        backends_width = used > backends_width ? used : backends_width;
+    }
+    for (size_t b = 0; b < backends; b++) {
+        fputs(last ? "   " : "│  ", out);
+        fputs(b + 1 < backends ? "├─ " : "└─ ", out);
+        write_backend(out, service, routing_backend_at(routing, group, b), backends_width);
+    }
+}
+
 void render_service_tree(FILE *out, const struct admin_service *service)
 {
     const struct routing *routing = service->routing;
@@ -311,27 +337,18 @@ void render_service_tree(FILE *out, const struct admin_service *service)
     write_clients(out, service);
     render_certificates(out, service);
     render_names(out, service);
-    int group_width = 0;
-    size_t groups = routing_groups(routing);
-    for (size_t g = 0; g < groups; g++) {
-        int used = columns(routing_group_name(routing, g));
-        group_width = used > group_width ? used : group_width;
-    }
-    for (size_t g = 0; g < groups; g++) {
-        fputs(g + 1 < groups ? "├─ " : "└─ ", out);
-        write_padded(out, routing_group_name(routing, g), group_width);
-        fputs("  ", out);
-        write_group(out, service, g);
-        size_t backends = routing_backends(routing, g);
-        int width = 0;
-        for (size_t b = 0; b < backends; b++) {
-            int used = columns(backend_name(routing_backend_at(routing, g, b)));
+    int width = 0;
+    size_t last = 0;
+    for (size_t g = 0; g < routing_groups(routing); g++) {
+        if (!routing_group_is_gone(routing, g)) {
+            int used = columns(routing_group_name(routing, g));
             width = used > width ? used : width;
+            last = g;
         }
-        for (size_t b = 0; b < backends; b++) {
-            fputs(g + 1 < groups ? "│  " : "   ", out);
-            fputs(b + 1 < backends ? "├─ " : "└─ ", out);
-            write_backend(out, service, routing_backend_at(routing, g, b), width);
+    }
+    for (size_t g = 0; g <= last; g++) {
+        if (!routing_group_is_gone(routing, g)) {
+            write_branch(out, service, g, g == last, width);
         }
     }
 }

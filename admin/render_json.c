@@ -192,6 +192,9 @@ static json_t *json_of_groups(const struct admin_service *service, const struct 
     const struct routing *routing = service->routing;
     json_t *groups = json_array();
     for (size_t g = 0; g < routing_groups(routing); g++) {
+        if (routing_group_is_gone(routing, g)) {
+            continue;
+        }
         json_t *backends = json_array();
         for (size_t b = 0; b < routing_backends(routing, g); b++) {
             const struct backend *backend = routing_backend_at(routing, g, b);

@@ -63,7 +63,9 @@ static void on_second(evutil_socket_t fd, short what, void *context)
     for (size_t s = 0; s < top->admin->options.services_len; s++) {
         const struct admin_service *service = &top->admin->options.services[s];
         for (size_t g = 0; g < routing_groups(service->routing); g++) {
-            read_group(top->history, service, (uint32_t)g);
+            if (!routing_group_is_gone(service->routing, g)) {
+                read_group(top->history, service, (uint32_t)g);
+            }
         }
     }
 }

@@ -174,6 +174,11 @@ bool backend_is_leaving(const struct backend *backend)
     return backend->leaving;
 }
 
+bool backend_is_removed(const struct backend *backend)
+{
+    return backend->removed;
+}
+
 bool backend_is_backup(const struct backend *backend)
 {
     return backend->backup;

@@ -68,6 +68,7 @@ struct backend {
     bool assumed; /* its state is not known but assumed */
     bool backup;
     bool leaving;
+    bool removed; /* not meant any more; in sight until its last connection has ended */
     enum backend_state state;
     enum backend_admin admin;
     enum backend_admin agent_admin;          /* what the backend's agent asks for, beside the operator */

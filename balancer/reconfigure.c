@@ -1,8 +1,8 @@
 /*
  * Groups and backends that come and go while connections are open. In two halves, so that a reload is all or
  * nothing: what can fail is made first, then the model is changed without failing. A backend that leaves
- * takes no new connection once the view is published; it is freed when its last connection has ended. Control
- * thread.
+ * takes no new connection once the view is published; it stays in sight, so that drains wait for it and
+ * operators see it, until its last connection has ended. Control thread.
  */
 #include "balancer/view_internal.h"
 
@@ -11,6 +11,7 @@
 
 /* What the new specification says of a backend that stays. */
 struct backend_terms {
+    uint32_t weight; /* only where it had been removed */
     uint32_t limit;
     uint64_t slow_start_us;
 };
@@ -71,7 +72,8 @@ static int prepare_old(struct routing *routing, struct group_change *change,
                        const struct routing_group_spec *spec, struct err_text *err)
 {
     const struct model_group *group = &routing->groups[change->group];
-    change->backends = calloc(spec->backends_len + 1, sizeof(struct backend *));
+    /* Room for all of them to stay in sight. */
+    change->backends = calloc(spec->backends_len + group->backends_len + 1, sizeof(struct backend *));
     change->terms = calloc(spec->backends_len + 1, sizeof(*change->terms));
     if (change->backends == NULL || change->terms == NULL) {
         return err_set(err, ERR_NOMEM, "out of memory for group \"%s\"", spec->name);
@@ -79,8 +81,10 @@ static int prepare_old(struct routing *routing, struct group_change *change,
     for (size_t i = 0; i < spec->backends_len; i++) {
         struct backend *same = find_same(group, &spec->backends[i]);
         if (same != NULL) {
-            change->terms[change->backends_len] = (struct backend_terms){
-                .limit = spec->backends[i].limit, .slow_start_us = spec->backends[i].slow_start_us};
+            change->terms[change->backends_len] =
+                (struct backend_terms){.weight = spec->backends[i].weight,
+                                       .limit = spec->backends[i].limit,
+                                       .slow_start_us = spec->backends[i].slow_start_us};
             change->backends[change->backends_len++] = same;
         }
     }
@@ -93,8 +97,8 @@ static int prepare_old(struct routing *routing, struct group_change *change,
         if (slot == UINT32_MAX) {
             return err_set(
                 err, ERR_LIMIT,
-                "group \"%s\": no more than %u backends at a time fit beside those it began with; a "
-                "restart makes room",
+                "group \"%s\": no more than %u backends at a time fit beside those it began with; an "
+                "upgrade or a restart makes room",
                 spec->name, group->board->slots);
         }
         struct backend *fresh = backend_create(&spec->backends[i], change->group, group->board, slot);
@@ -104,6 +108,17 @@ static int prepare_old(struct routing *routing, struct group_change *change,
         change->backends[change->backends_len++] = fresh;
     }
     return 0;
+}
+
+/* One that is gone is there again under its number. */
+static uint32_t find_number(const struct routing *routing, const char *name)
+{
+    for (uint32_t g = 0; g < routing->groups_len; g++) {
+        if (strcmp(routing->groups[g].name, name) == 0) {
+            return g;
+        }
+    }
+    return ROUTING_NONE;
 }
 
 int routing_change_prepare(struct routing *routing, const struct routing_group_spec *groups,
@@ -122,12 +137,14 @@ int routing_change_prepare(struct routing *routing, const struct routing_group_s
         one->queue_size = groups[i].queue_size;
         one->queue_timeout_us = groups[i].queue_timeout_us;
         one->panic = groups[i].panic;
-        one->group = routing_find_group(routing, groups[i].name);
+        one->group = find_number(routing, groups[i].name);
         rc = routing_check_group(&groups[i], err);
         if (rc == 0 && one->group != ROUTING_NONE) {
             rc = prepare_old(routing, one, &groups[i], err);
         } else if (rc == 0 && next == routing->groups_room) {
-            rc = err_set(err, ERR_LIMIT, "group \"%s\": %u groups were added already; a restart makes room",
+            rc = err_set(err, ERR_LIMIT,
+                         "group \"%s\": %u groups were added already; an upgrade or a restart makes "
+                         "room",
                          groups[i].name, ROUTING_GROUPS_SPARE);
         } else if (rc == 0) {
             rc = model_group_fill(&one->made, next++, &groups[i], routing->workers);
@@ -168,33 +185,114 @@ static void let_go(struct routing *routing, struct backend *backend)
     }
 }
 
-/* Those that leave, behind those that stay; their number. They are let go of after the view was published. */
+/* While something of it is open, and no other has its name. */
+static bool stays_in_sight(const struct group_change *change, const struct backend *backend)
+{
+    for (uint32_t i = 0; change != NULL && i < change->backends_len; i++) {
+        if (strcmp(change->backends[i]->name, backend->name) == 0) {
+            return false;
+        }
+    }
+    return backend_open(backend) > 0;
+}
+
+static void remove_backend(struct routing *routing, struct backend *backend)
+{
+    routing_set_leaving(routing, backend, true);
+    backend->removed = true;
+}
+
+/* As if it were new, but for what it has open and has counted. */
+static void bring_back(struct routing *routing, struct backend *backend, uint32_t weight, bool others)
+{
+    backend->removed = false;
+    backend->leaving = false;
+    backend->weight = weight;
+    backend->state = BACKEND_UNKNOWN;
+    backend->assumed = false;
+    backend->admin = BACKEND_READY;
+    backend->forced = BACKEND_AUTO;
+    backend->agent_admin = BACKEND_READY;
+    backend->agent_percent = 100;
+    backend->agent_limit = 0;
+    backend->ejection = (struct backend_ejection){.total = backend->ejection.total};
+    if (others) {
+        slow_start_begin(routing, backend);
+    }
+}
+
+/* What the specification says of those that stay, and of those that are new. */
+static void apply_terms(struct routing *routing, struct group_change *change, bool others)
+{
+    for (uint32_t i = 0; i < change->fresh_from; i++) {
+        struct backend *backend = change->backends[i];
+        backend->limit = change->terms[i].limit;
+        backend->slow_start_us = change->terms[i].slow_start_us;
+        if (backend->removed) {
+            bring_back(routing, backend, change->terms[i].weight, others);
+        }
+    }
+    for (uint32_t i = change->fresh_from; others && i < change->backends_len; i++) {
+        slow_start_begin(routing, change->backends[i]);
+    }
+}
+
+/* Those that leave for good are let go of after the view was published. */
 static void apply_old(struct routing *routing, struct group_change *change, struct routing_leaving *leaving)
 {
     struct model_group *group = &routing->groups[change->group];
-    bool others = group->backends_len > 0;
-    for (uint32_t i = 0; i < group->backends_len; i++) {
-        if (!is_kept(change, group->backends[i])) {
-            leaving->list[leaving->len++] = group->backends[i];
+    struct backend **before = group->backends;
+    uint32_t before_len = group->backends_len;
+    uint32_t meant = change->backends_len;
+    group->removed = false;
+    for (uint32_t i = 0; i < before_len; i++) {
+        if (is_kept(change, before[i])) {
+            continue;
+        }
+        if (stays_in_sight(change, before[i])) {
+            change->backends[change->backends_len++] = before[i];
+        } else {
+            leaving->list[leaving->len++] = before[i];
         }
     }
-    free((void *)group->backends);
     group->backends = change->backends;
     group->backends_len = change->backends_len;
     group->balance = change->balance;
     routing_set_queue(routing, change->group, change->queue_size, change->queue_timeout_us);
     group->panic = change->panic;
-    for (uint32_t i = 0; i < change->fresh_from; i++) {
-        group->backends[i]->limit = change->terms[i].limit;
-        group->backends[i]->slow_start_us = change->terms[i].slow_start_us;
+    for (uint32_t i = meant; i < group->backends_len; i++) {
+        remove_backend(routing, group->backends[i]);
     }
-    for (uint32_t i = change->fresh_from; others && i < group->backends_len; i++) {
-        slow_start_begin(routing, group->backends[i]);
-    }
+    change->backends_len = meant;
+    apply_terms(routing, change, before_len > 0);
+    free((void *)before);
     free(change->terms);
     change->terms = NULL;
     change->backends = NULL;
     routing_touch_group(routing, change->group);
+}
+
+/* Those with nothing open leave the group; all of it, or only what was removed before. */
+static void thin_out(struct routing *routing, uint32_t g, bool all, struct routing_leaving *leaving)
+{
+    struct model_group *group = &routing->groups[g];
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < group->backends_len; i++) {
+        struct backend *backend = group->backends[i];
+        if ((all || backend->removed) && !stays_in_sight(NULL, backend)) {
+            leaving->list[leaving->len++] = backend;
+            continue;
+        }
+        if (all) {
+            remove_backend(routing, backend);
+        }
+        group->backends[kept++] = backend;
+    }
+    if (kept < group->backends_len || (all && !group->removed)) {
+        routing_touch_group(routing, g);
+    }
+    group->backends_len = kept;
+    group->removed |= all;
 }
 
 static bool is_listed(const struct routing_change *change, uint32_t group)
@@ -207,14 +305,32 @@ static bool is_listed(const struct routing_change *change, uint32_t group)
     return false;
 }
 
+static size_t count_backends(const struct routing *routing)
+{
+    size_t count = 0;
+    for (uint32_t g = 0; g < routing->groups_len; g++) {
+        count += routing->groups[g].backends_len;
+    }
+    return count;
+}
+
+/* Puts in force what was changed. Without memory for a view the old one stays in force and the next publish
+ * takes it up: then those that leave are kept for good, which is little and safe. */
+static int publish_without(struct routing *routing, struct routing_leaving *leaving, struct err_text *err)
+{
+    int rc = routing_publish(routing, err);
+    for (size_t i = 0; rc == 0 && i < leaving->len; i++) {
+        let_go(routing, leaving->list[i]);
+    }
+    free((void *)leaving->list);
+    return rc;
+}
+
 int routing_change_apply(struct routing *routing, struct routing_change *change, struct err_text *err)
 {
-    size_t most = 0;
-    for (uint32_t g = 0; g < routing->groups_len; g++) {
-        most += routing->groups[g].backends_len;
-    }
-    struct routing_leaving leaving = {.list = calloc(most + 1, sizeof(struct backend *))};
+    struct routing_leaving leaving = {.list = calloc(count_backends(routing) + 1, sizeof(struct backend *))};
     if (leaving.list == NULL) {
+        routing_change_drop(change);
         return err_set(err, ERR_NOMEM, "%s: out of memory, its groups stay as they were", routing->service);
     }
     uint32_t before = routing->groups_len;
@@ -228,24 +344,28 @@ int routing_change_apply(struct routing *routing, struct routing_change *change,
         routing->groups[routing->groups_len++] = one->made;
         routing->changed = true;
     }
-    /* A group that is not meant any more stays, empty: its number is known all over. */
     for (uint32_t g = 0; g < before; g++) {
-        struct model_group *group = &routing->groups[g];
-        for (uint32_t i = 0; !is_listed(change, g) && i < group->backends_len; i++) {
-            leaving.list[leaving.len++] = group->backends[i];
-        }
         if (!is_listed(change, g)) {
-            group->backends_len = 0;
-            routing_touch_group(routing, g);
+            thin_out(routing, g, true, &leaving);
         }
     }
-    int rc = routing_publish(routing, err);
-    for (size_t i = 0; rc == 0 && i < leaving.len; i++) {
-        let_go(routing, leaving.list[i]);
-    }
-    /* Without memory for a view the old one stays in force and the next publish takes it up: then those that
-     * leave are kept for good, which is little and safe. */
-    free((void *)leaving.list);
     free(change);
-    return rc;
+    return publish_without(routing, &leaving, err);
+}
+
+bool routing_sweep(struct routing *routing)
+{
+    bool left = false;
+    struct routing_leaving leaving = {.list = calloc(count_backends(routing) + 1, sizeof(struct backend *))};
+    if (leaving.list == NULL) {
+        return true;
+    }
+    for (uint32_t g = 0; g < routing->groups_len; g++) {
+        thin_out(routing, g, false, &leaving);
+        for (uint32_t i = 0; i < routing->groups[g].backends_len; i++) {
+            left |= routing->groups[g].backends[i]->removed;
+        }
+    }
+    (void)(publish_without(routing, &leaving, NULL) == 0);
+    return left;
 }

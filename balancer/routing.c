@@ -218,11 +218,36 @@ enum config_balance routing_group_balance(const struct routing *routing, size_t 
 uint32_t routing_find_group(const struct routing *routing, const char *name)
 {
     for (uint32_t g = 0; g < routing->groups_len; g++) {
-        if (strcmp(routing->groups[g].name, name) == 0) {
+        if (strcmp(routing->groups[g].name, name) == 0 && !routing_group_is_gone(routing, g)) {
             return g;
         }
     }
     return ROUTING_NONE;
+}
+
+bool routing_group_is_removed(const struct routing *routing, size_t group)
+{
+    return group_at(routing, group)->removed;
+}
+
+bool routing_group_is_gone(const struct routing *routing, size_t group)
+{
+    return group_at(routing, group)->removed && group_at(routing, group)->backends_len == 0;
+}
+
+uint32_t routing_other_group(const struct routing *routing, uint32_t group)
+{
+    uint32_t other = ROUTING_NONE;
+    for (uint32_t g = 0; g < routing->groups_len; g++) {
+        if (g == group || routing->groups[g].removed) {
+            continue;
+        }
+        if (other != ROUTING_NONE) {
+            return ROUTING_NONE;
+        }
+        other = g;
+    }
+    return other;
 }
 
 size_t routing_backends(const struct routing *routing, size_t group)

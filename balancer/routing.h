@@ -224,12 +224,14 @@ MUST_CHECK int routing_publish(struct routing *routing, struct err_text *err);
 /*
  * Other groups and backends while connections are open. prepare makes all that can fail and changes nothing:
  * groups are meant by name, backends by name, address and backup; who stays keeps its counters, state and
- * connections. Groups of the routing that are not in the list become empty (their numbers stay); neither the
- * active group nor the target may be among them. ERR_NOMEM, ERR_LIMIT (no room), ERR_RANGE, ERR_INVALID,
- * ERR_EXISTS. apply changes the model and publishes; it fails only without memory (ERR_NOMEM: the next
- * routing_publish makes up for it) and ends the change in either case. Backends that left are freed with
- * their last connection. New ones are UNKNOWN and READY. Weights of those that stay do not change, limits
- * and slow starts do. New ones in a group that had others start slowly.
+ * connections. Neither the active group nor the target may be missing in the list. ERR_NOMEM, ERR_LIMIT (no
+ * room), ERR_RANGE, ERR_INVALID, ERR_EXISTS. apply changes the model and publishes; it fails only without
+ * memory (ERR_NOMEM: the next routing_publish makes up for it) and ends the change in either case. Backends
+ * that left stay in sight, as removed, while connections of them are open (until routing_sweep), unless
+ * another one has their name now; so do groups. A group without any then is gone: its number stays, but
+ * nobody finds it by its name. New ones are UNKNOWN and READY, and so are removed ones that come back.
+ * Weights of those that stay do not change, limits and slow starts do. New ones in a group that had others
+ * start slowly.
  */
 struct routing_change;
 MUST_CHECK int routing_change_prepare(struct routing *routing, const struct routing_group_spec *groups,
@@ -238,6 +240,13 @@ MUST_CHECK int routing_change_apply(struct routing *routing, struct routing_chan
                                     struct err_text *err);
 /* NULL is allowed. */
 void routing_change_drop(struct routing_change *change);
+/* Lets go of removed backends that have nothing open any more. True: others are left, call again later. */
+bool routing_sweep(struct routing *routing);
+/* A change took the group away. It is gone once none of its backends is in sight. */
+bool routing_group_is_removed(const struct routing *routing, size_t group);
+bool routing_group_is_gone(const struct routing *routing, size_t group);
+/* The group beside this one, where there are two; ROUTING_NONE. Removed ones do not count. */
+uint32_t routing_other_group(const struct routing *routing, uint32_t group);
 
 /*
  * Failures in a row, over all workers: a failure adds one to its kind's run; a connection established ends
@@ -269,7 +278,10 @@ uint32_t backend_limit_effective(const struct backend *backend);
 bool backend_is_backup(const struct backend *backend);
 /* How much of its weight it has while it starts slowly; 100 otherwise. */
 uint32_t backend_slow_start_percent(const struct backend *backend);
+/* Takes no new connection, since its name does not stand for it any more or since it was removed. */
 bool backend_is_leaving(const struct backend *backend);
+/* A change took it away while connections of it were open. */
+bool backend_is_removed(const struct backend *backend);
 enum backend_forced backend_forced(const struct backend *backend);
 /* Never NULL; all zero for a backend that was never ejected. */
 const struct backend_ejection *backend_ejection(const struct backend *backend);

@@ -47,6 +47,7 @@ struct routing_view {
 
 struct model_group {
     char name[ROUTING_NAME_MAX];
+    bool removed; /* not meant any more */
     enum config_balance balance;
     struct routing_panic panic;
     struct backend **backends; /* the model's claim on each */

@@ -62,8 +62,8 @@ struct app {
         *services; /* in a fixed place: others point there. Those without a config are free places */
     size_t services_len, services_room;
     struct event *certificates_timer;
-    struct event *slow_start_timer; /* while backends start slowly; NULL: none ever did */
-    struct event *leaving_timer;    /* looks whether services that leave are done; NULL: none ever left */
+    struct event *slow_start_timer;       /* while backends start slowly; NULL: none ever did */
+    struct event *leaving_timer;          /* looks whether what leaves is done; NULL: nothing ever left */
     struct admin_service *admin_services; /* owned; what the admin room borrows */
     size_t admin_services_len;
     struct admin *admin;
@@ -116,6 +116,8 @@ MUST_CHECK int app_create_names(struct app *app, struct app_service *service,
                                 struct err_text *err);
 /* Takes down those that were added and not yet put in force. */
 void app_drop_fresh(struct app *app);
+/* From now on looks whether what was taken away still has connections: services, groups, backends. */
+void app_await_leaving(struct app *app);
 /* Stops accepting; the rest goes when the last connection has ended. */
 void app_remove_service(struct app *app, struct app_service *service);
 /* As the admin room sees them; owned by the caller. ERR_NOMEM. */

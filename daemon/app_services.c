@@ -347,25 +347,30 @@ static void on_look(evutil_socket_t fd, short what, void *context)
             release(app, service);
         }
         any |= service->leaving;
+        any |= service->config != NULL && !service->leaving && routing_sweep(service->routing);
     }
     if (!any) {
         (void)event_del(app->leaving_timer);
     }
 }
 
-void app_remove_service(struct app *app, struct app_service *service)
+void app_await_leaving(struct app *app)
 {
     const struct timeval look = {.tv_usec = LEAVING_LOOK_US};
-    proxy_service_stop(service->proxy);
-    silence(service);
-    service->leaving = true;
     if (app->leaving_timer == NULL) {
         app->leaving_timer = event_new(app->base, -1, EV_PERSIST, on_look, app);
     }
     if (app->leaving_timer == NULL || event_add(app->leaving_timer, &look) != 0) {
-        log_line(LOG_LEVEL_ERROR, "out of memory: a service that was taken away is kept until the end",
-                 LOG_TEXT("service", service->config->name));
+        log_line(LOG_LEVEL_ERROR, "out of memory: what was taken away stays in sight until the next reload");
     }
+}
+
+void app_remove_service(struct app *app, struct app_service *service)
+{
+    proxy_service_stop(service->proxy);
+    silence(service);
+    service->leaving = true;
+    app_await_leaving(app);
 }
 
 int app_list_services(struct app *app, struct admin_service **out, size_t *len)

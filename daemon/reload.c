@@ -385,6 +385,7 @@ static void apply(struct reload *reload)
     }
     apply_global(reload);
     come_and_go(reload);
+    app_await_leaving(app);
     config_free(app->owned);
     app->owned = reload->config;
     app->config = reload->config;

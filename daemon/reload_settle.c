@@ -26,6 +26,16 @@ static uint32_t weight_in_file(const struct config_service *config, const char *
     return UINT32_MAX;
 }
 
+/* One that was not in the file before gets what operators set for it when it was there the last time. */
+static void settle_new(const struct change *change, struct backend *backend)
+{
+    struct err_text err;
+    migration_adopt(change->service->migration, backend);
+    if (routing_publish(change->service->routing, &err) != 0) {
+        log_line(LOG_LEVEL_ERROR, "a reload is not wholly in force yet", LOG_TEXT("error", err.text));
+    }
+}
+
 /* What operators set stays, unless the file changed that very value. */
 void reload_settle_backend(struct reload *reload, const struct change *change, uint32_t group,
                            struct backend *backend)
@@ -34,6 +44,15 @@ void reload_settle_backend(struct reload *reload, const struct change *change, u
     const char *group_name = routing_group_name(change->service->routing, group);
     uint32_t before = weight_in_file(change->before, group_name, backend_name(backend));
     uint32_t after = weight_in_file(change->config, group_name, backend_name(backend));
+    if (backend_is_removed(backend)) {
+        fprintf(reload->report, "%s/%s/%s: removed, %llu open connections go on to their end\n", service,
+                group_name, backend_name(backend), (unsigned long long)backend_open(backend));
+        return;
+    }
+    if (before == UINT32_MAX) {
+        settle_new(change, backend);
+        before = after;
+    }
     uint32_t now = backend_weight(backend);
     struct err_text err;
     if (before != UINT32_MAX && before != after && now != after) {

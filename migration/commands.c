@@ -67,18 +67,18 @@ static int refuse_ambiguous(const struct migration *m, const char *verb, struct 
     char names[256] = "";
     size_t len = 0;
 
-    if (groups < 2) {
-        return err_set(err, ERR_STATE,
-                       "%s has only the group %s: there is nothing to migrate to; add a group to its "
-                       "configuration and `reload`",
-                       service, migration_group_name(m, 0));
-    }
     for (uint32_t group = 0; group < groups && len < sizeof(names); group++) {
-        if (group != m->machine.active) {
+        if (group != m->machine.active && !routing_group_is_removed(m->options.routing, group)) {
             int n = snprintf(names + len, sizeof(names) - len, "%s%s", len > 0 ? ", " : "",
                              migration_group_name(m, group));
             len += n < 0 ? 0 : (size_t)n;
         }
+    }
+    if (len == 0) {
+        return err_set(err, ERR_STATE,
+                       "%s has only the group %s: there is nothing to migrate to; add a group to its "
+                       "configuration and `reload`",
+                       service, migration_group_name(m, m->machine.active));
     }
     return err_set(err, ERR_STATE, "%s: to which group? `start %s to GROUP` with one of: %s%s", verb, service,
                    names, strcmp(verb, "share") == 0 ? "; then `share`" : "");

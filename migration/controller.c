@@ -41,8 +41,10 @@ const char *migration_group_name(const struct migration *m, uint32_t group)
 
 uint32_t migration_default_target(const struct migration *m)
 {
-    if (routing_groups(m->options.routing) == 2) {
-        return m->machine.active == 0 ? 1 : 0;
+    uint32_t other = routing_other_group(m->options.routing, m->machine.active);
+
+    if (other != ROUTING_NONE) {
+        return other;
     }
     return m->machine.target != m->machine.active ? m->machine.target : ROUTING_NONE;
 }

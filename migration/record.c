@@ -40,6 +40,9 @@ static json_t *counts_json(const struct migration *m)
     json_t *groups = json_object();
 
     for (size_t g = 0; g < routing_groups(m->options.routing); g++) {
+        if (routing_group_is_gone(m->options.routing, g)) {
+            continue;
+        }
         json_t *errors = json_object();
         json_int_t connections = 0;
         uint64_t sums[STATS_ERROR_COUNT] = {0};

@@ -62,12 +62,90 @@ def test_backends_come_and_go(shunt, server):
                   same(shunt)["groups"][1]]
         rewrite(shunt, same(shunt, groups=groups))
         assert "web: changed" in reload(shunt).ok()
-        assert names(shunt, 0) == [b, new.address]
+        assert names(shunt, 0)[:2] == [b, new.address]
         wait_until(lambda: {who(shunt.port()) for _ in range(6)} == {"b", "c"}, "a takes no more connections")
         client.send(b"who\n")
         assert client.receive_line() == stayed, "what was open goes on"
-    assert a not in shunt.admin("status")
+    wait_until(lambda: a not in shunt.admin("status"), "it leaves with its last connection")
     assert new.address in shunt.admin("show metrics")
+
+
+def test_a_removed_backend_is_in_sight_while_it_has_connections(shunt):
+    """And a drain waits for it, and closes there what its time is over for."""
+    rewrite(shunt, same(shunt, migration=steps(("100%", "1h"), drain="1h")))
+    reload(shunt).ok()
+    clients = {b"a": [], b"b": []}
+    while min(map(len, clients.values())) < 2:
+        client = connect(shunt.port())
+        client.send(b"who\n")
+        clients[client.receive_line()[:1]].append(client)
+    a, b = names(shunt, 0)
+    of_a = len(clients[b"a"])
+    shunt.ctl("start", "web").ok()
+    shunt.ctl("skip", "web").ok()
+    assert shunt.phase() == "draining"
+    groups = list(same(shunt)["groups"])
+    groups[0] = group("old", [b], health={"type": "tcp", "interval": "200ms"})
+    rewrite(shunt, same(shunt, groups=groups, migration=steps(("100%", "1h"), drain="1h")))
+    assert f"web/old/{a}: removed, {of_a} open connections go on" in reload(shunt).ok()
+    old = {one["name"]: one for one in shunt.group("old")["backends"]}
+    assert old[a]["leaving"] and old[a]["open"] == of_a and shunt.group("old")["open"] == of_a + len(clients[b"b"])
+    assert "removed, draining" in shunt.admin("status")
+    for client in clients[b"b"]:
+        client.close()
+    wait_until(lambda: shunt.group("old")["open"] == of_a, "only those of the removed one are left")
+    stays(lambda: shunt.phase() == "draining", 0.5, "the drain waits for them")
+    shunt.ctl("kill", f"web/old/{a}").ok()
+    shunt.wait_phase("completed")
+    wait_until(lambda: names(shunt, 0) == [b], "nothing of it is left")
+    for client in clients[b"a"]:
+        client.close()
+
+
+def test_a_renamed_group_is_the_only_other_one(shunt, server):
+    """The old name is gone from all that is shown, and nobody has to say which group is meant."""
+    rewrite(shunt, same(shunt))
+    reload(shunt).ok()
+    green = group("green", [server(named("g")).address], health={"type": "tcp", "interval": "100ms"})
+    rewrite(shunt, same(shunt, groups=[same(shunt)["groups"][0], green]))
+    reload(shunt).ok()
+    assert [one["name"] for one in shunt.service()["groups"]] == ["old", "green"]
+    for shown in ("status", "show metrics", "status web"):
+        assert "new" not in shunt.admin(shown).replace("new privileges", "").replace("new connections", "")
+    shunt.ctl("start", "web", "to", "new").refused("no group \"new\"", "old, green")
+    wait_until(lambda: shunt.group("green")["usable"], "it is checked")
+    assert "to green" in shunt.ctl("plan", "web").out or "green" in shunt.ctl("plan", "web").out
+    shunt.ctl("start", "web").ok()
+    assert shunt.service()["target"] == "green"
+    shunt.ctl("abort", "web").ok()
+    shunt.wait_phase("rolled-back")
+    rewrite(shunt, same(shunt))
+    reload(shunt).ok()
+    assert [one["name"] for one in shunt.service()["groups"]] == ["old", "new"]
+    wait_until(lambda: shunt.group("new")["usable"], "and it is back")
+
+
+def test_what_operators_set_comes_back_with_a_backend(shunt):
+    """Removed and added again: the journal knows it, so the reload does what a restart would do, and says so."""
+    rewrite(shunt, same(shunt))
+    reload(shunt).ok()
+    a, b = names(shunt, 0)
+    shunt.ctl("weight", f"web/old/{a}", "7").ok()
+    shunt.ctl("backend", f"web/old/{a}", "maint").ok()
+    groups = list(same(shunt)["groups"])
+    groups[0] = group("old", [b], health={"type": "tcp", "interval": "200ms"})
+    rewrite(shunt, same(shunt, groups=groups))
+    reload(shunt).ok()
+    rewrite(shunt, same(shunt))
+    text = reload(shunt).ok()
+    assert f"web/old/{a}: weight 7 stays, as it was set by hand (the file says 1)" in text
+    assert f"web/old/{a}: stays in maint" in text
+    again = {one["name"]: one for one in shunt.service()["groups"][0]["backends"]}[a]
+    assert again["weight"] == 7 and again["admin"] == "maint"
+    shunt.upgrade()
+    shunt.wait_formers()
+    after = {one["name"]: one for one in shunt.service()["groups"][0]["backends"]}[a]
+    assert after["weight"] == 7 and after["admin"] == "maint", "an upgrade finds the same"
 
 
 def test_a_bad_file_changes_nothing(shunt):

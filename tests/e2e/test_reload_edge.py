@@ -120,6 +120,7 @@ def test_all_or_nothing(daemon, first, tmp_path):
     with connect(shunt.port()) as one:
         talks(one)
         refused(shunt)
+        wait_until(lambda: shunt.service()["connections"]["open"] == 1, "the one that was turned away is counted as closed")
         stays(lambda: shunt.service()["connections"]["open"] == 1, 0.4, "it is not closed")
 
 

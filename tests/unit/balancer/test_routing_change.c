@@ -104,14 +104,83 @@ static void backends_come_and_go(void **state)
     } while (lease.backend != b);
     routing_set_weight(routing, routing_find_backend(routing, 0, "c"), 7);
     change(routing, (const struct wanted[]){{"old", "cde"}}, 1);
-    assert_int_equal(routing_backends(routing, 0), 3);
+    assert_int_equal(routing_backends(routing, 0), 4);
     assert_null(routing_find_backend(routing, 0, "a"));
+    assert_true(backend_is_removed(b) && backend_is_leaving(b));
     assert_int_equal(backend_weight(routing_find_backend(routing, 0, "c")), 7);
     expect_picks(routing, "cde");
-    assert_int_equal(routing_open(routing, 0), 0); /* the one on b counts no more for the group */
-    lease_release(&lease, -1, 2);                  /* and frees b: AddressSanitizer would tell */
+    assert_int_equal(routing_open(routing, 0), 1); /* a drain of the group waits for it */
+    assert_true(routing_sweep(routing));
+    assert_int_equal(routing_backends(routing, 0), 4);
+    lease_release(&lease, -1, 2);
+    assert_false(routing_sweep(routing)); /* and frees b: AddressSanitizer would tell */
+    assert_int_equal(routing_backends(routing, 0), 3);
     change(routing, (const struct wanted[]){{"old", "abcde"}}, 1);
     expect_picks(routing, "abcde");
+    routing_destroy(routing);
+}
+
+/* A connection that stays open on this one. */
+static void hold(const struct routing *routing, const struct backend *backend, struct lease *lease)
+{
+    struct support_picker picker;
+    support_picker_init(&picker, routing, 0);
+    support_client(&picker, 1);
+    do {
+        assert_non_null(support_pick_hold(&picker, lease));
+        if (lease->backend != backend) {
+            lease_release(lease, -1, 1);
+        }
+    } while (lease->backend != backend);
+}
+
+/* What was said of it before is over; its connection and its counters are still its own. */
+static void a_removed_one_comes_back_as_new(void **state)
+{
+    struct routing *routing = make((const struct wanted[]){{"old", "ab"}}, 1);
+    struct backend *b = routing_find_backend(routing, 0, "b");
+    struct lease lease;
+    (void)state;
+    hold(routing, b, &lease);
+    routing_set_state(routing, b, BACKEND_UP);
+    routing_set_weight(routing, b, 9);
+    routing_set_admin(routing, b, BACKEND_DRAIN);
+    support_publish(routing);
+    change(routing, (const struct wanted[]){{"old", "a"}}, 1);
+    assert_true(backend_is_removed(b));
+    change(routing, (const struct wanted[]){{"old", "ab"}}, 1);
+    assert_ptr_equal(routing_find_backend(routing, 0, "b"), b);
+    assert_false(backend_is_removed(b) || backend_is_leaving(b));
+    assert_int_equal(backend_state(b), BACKEND_UNKNOWN);
+    assert_int_equal(backend_weight(b), 1);
+    assert_int_equal(backend_admin(b), BACKEND_READY);
+    assert_int_equal(backend_open(b), 1);
+    expect_picks(routing, "ab");
+    lease_release(&lease, -1, 2);
+    assert_false(routing_sweep(routing));
+    assert_int_equal(routing_backends(routing, 0), 2);
+    routing_destroy(routing);
+}
+
+/* Two of one name would be one for all who ask by name: the one that was removed is out of sight then. */
+static void a_name_is_in_sight_once(void **state)
+{
+    struct routing *routing = make((const struct wanted[]){{"old", "ab"}}, 1);
+    struct routing_backend_spec specs[2] = {{.name = "a", .weight = 1}, {.name = "b", .weight = 1}};
+    const struct routing_group_spec group = {.name = "old", .backends = specs, .backends_len = 2};
+    const struct backend *b = routing_find_backend(routing, 0, "b");
+    struct routing_change *out = NULL;
+    struct lease lease;
+    struct err_text err;
+    (void)state;
+    hold(routing, b, &lease);
+    specs[0].address = *backend_address(routing_find_backend(routing, 0, "a"));
+    assert_int_equal(addr_parse("127.0.0.1:9", NULL, &specs[1].address, &err), 0);
+    assert_int_equal(routing_change_prepare(routing, &group, 1, &out, &err), 0);
+    assert_int_equal(routing_change_apply(routing, out, &err), 0);
+    assert_int_equal(routing_backends(routing, 0), 2);
+    assert_ptr_not_equal(routing_find_backend(routing, 0, "b"), b);
+    lease_release(&lease, -1, 2); /* and frees it */
     routing_destroy(routing);
 }
 
@@ -193,14 +262,17 @@ static void a_changed_address_is_another_backend(void **state)
     routing_destroy(routing);
 }
 
-static void groups_come_and_become_empty(void **state)
+static void groups_come_and_go(void **state)
 {
     struct routing *routing = make((const struct wanted[]){{"old", "ab"}, {"new", "cd"}}, 2);
     (void)state;
+    assert_int_equal(routing_other_group(routing, 0), 1);
     change(routing, (const struct wanted[]){{"third", "xy"}, {"old", "ab"}}, 2);
-    assert_int_equal(routing_groups(routing), 3);
+    assert_int_equal(routing_groups(routing), 3); /* numbers stay */
     assert_int_equal(routing_find_group(routing, "third"), 2);
-    assert_int_equal(routing_backends(routing, 1), 0);
+    assert_int_equal(routing_find_group(routing, "new"), ROUTING_NONE);
+    assert_true(routing_group_is_gone(routing, 1));
+    assert_int_equal(routing_other_group(routing, 0), 2);
     assert_int_equal(routing_usable(routing, 1), 0);
     expect_picks(routing, "ab");
     routing_set_target(routing, 2);
@@ -210,7 +282,37 @@ static void groups_come_and_become_empty(void **state)
     change(routing, (const struct wanted[]){{"old", "ab"}, {"new", "cdz"}, {"third", "x"}}, 3);
     assert_int_equal(routing_groups(routing), 3);
     assert_int_equal(routing_backends(routing, 1), 3);
+    assert_int_equal(routing_find_group(routing, "new"), 1);
+    assert_int_equal(routing_other_group(routing, 0), ROUTING_NONE); /* there are two */
     expect_picks(routing, "x");
+    routing_destroy(routing);
+}
+
+static void a_removed_group_is_there_until_its_last_connection_ends(void **state)
+{
+    struct routing *routing = make((const struct wanted[]){{"old", "ab"}, {"new", "cd"}}, 2);
+    struct backend *c = routing_find_backend(routing, 1, "c");
+    struct lease lease;
+    (void)state;
+    routing_set_target(routing, 1);
+    routing_set_share(routing, 10000);
+    support_publish(routing);
+    hold(routing, c, &lease);
+    routing_set_target(routing, ROUTING_NONE);
+    routing_set_share(routing, 0);
+    support_publish(routing);
+    change(routing, (const struct wanted[]){{"old", "ab"}}, 1);
+    assert_int_equal(routing_find_group(routing, "new"), 1);
+    assert_true(routing_group_is_removed(routing, 1) && !routing_group_is_gone(routing, 1));
+    assert_int_equal(routing_backends(routing, 1), 1);
+    assert_int_equal(routing_usable(routing, 1), 0);
+    assert_int_equal(routing_open(routing, 1), 1);
+    assert_int_equal(routing_other_group(routing, 0), ROUTING_NONE);
+    assert_true(routing_sweep(routing));
+    lease_release(&lease, -1, 2);
+    assert_false(routing_sweep(routing));
+    assert_true(routing_group_is_gone(routing, 1));
+    assert_int_equal(routing_find_group(routing, "new"), ROUTING_NONE);
     routing_destroy(routing);
 }
 
@@ -267,12 +369,16 @@ static void room_is_bounded(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(backends_come_and_go),
-                                       cmocka_unit_test(one_that_is_to_leave_stays_in_sight),
-                                       cmocka_unit_test(room_is_made_for_what_may_come),
-                                       cmocka_unit_test(a_changed_address_is_another_backend),
-                                       cmocka_unit_test(groups_come_and_become_empty),
-                                       cmocka_unit_test(what_is_dropped_changes_nothing),
-                                       cmocka_unit_test(room_is_bounded)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(backends_come_and_go),
+        cmocka_unit_test(one_that_is_to_leave_stays_in_sight),
+        cmocka_unit_test(room_is_made_for_what_may_come),
+        cmocka_unit_test(a_changed_address_is_another_backend),
+        cmocka_unit_test(a_removed_group_is_there_until_its_last_connection_ends),
+        cmocka_unit_test(a_removed_one_comes_back_as_new),
+        cmocka_unit_test(a_name_is_in_sight_once),
+        cmocka_unit_test(groups_come_and_go),
+        cmocka_unit_test(what_is_dropped_changes_nothing),
+        cmocka_unit_test(room_is_bounded)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
