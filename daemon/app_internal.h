@@ -31,8 +31,9 @@ struct app_service {
     struct config *owned; /* what config is part of, when it is of a reload; a share. NULL: of the start */
     uint64_t tls_seen,
         tls_refused; /* certificates.c: stamps of files that changed; of those that were no good */
-    bool fresh;      /* made by a reload that is not in force yet */
-    bool leaving;    /* not in the configuration any more; its last connections go on */
+    uint64_t checks_seen, checks_refused; /* likewise of those that checks go by */
+    bool fresh;                           /* made by a reload that is not in force yet */
+    bool leaving;                         /* not in the configuration any more; its last connections go on */
 };
 
 enum app_state {

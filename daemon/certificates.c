@@ -1,7 +1,8 @@
 /*
- * Answers for the files of TLS while the program runs: looks now and then whether one was changed, and then
- * puts the new ones in force for handshakes to come. What cannot be used changes nothing and is told once.
- * Also turns the keys of session tickets. Control thread; making and swapping is the proxy's business.
+ * Answers for the files of TLS, those of checks too, while the program runs: looks now and then whether one
+ * was changed, and then puts the new ones in force for handshakes to come. What cannot be used changes
+ * nothing and is told once. Also turns the keys of session tickets. Control thread; making and swapping is
+ * the business of the proxy and of health.
  */
 #include "daemon/app_internal.h"
 
@@ -28,21 +29,45 @@ static void renew(struct app *app, struct app_service *service, uint64_t stamp)
                "files of TLS were changed: new handshakes go by them");
 }
 
+static void renew_checks(struct app *app, struct app_service *service, uint64_t stamp)
+{
+    struct err_text err;
+    int rc = health_reread(service->health, &err);
+    if (rc != 0) {
+        service->checks_refused = stamp;
+        events_add(
+            app->events, clock_wall_us(), EVENTS_ERROR, service->config->name, "certificates", "shuntd", NULL,
+            "authorities of checks were changed and cannot be used, those in force stay: %s", err.text);
+        return;
+    }
+    events_add(app->events, clock_wall_us(), EVENTS_INFO, service->config->name, "certificates", "shuntd",
+               NULL, "authorities of checks were changed: checks to come go by them");
+}
+
+/* Whether files are other ones than those in force, and can be read: seen and refused are what this goes by.
+ * A certificate and its key are two files, so a change counts once it has stood for a look. */
+static bool is_changed(uint64_t stamp, uint64_t in_force, uint64_t *seen, const uint64_t *refused)
+{
+    bool stood = stamp == *seen;
+    *seen = stamp;
+    return stamp != in_force && stamp != *refused && stood;
+}
+
 static void look_at(struct app *app, struct app_service *service)
 {
     uint64_t stamp = proxy_tls_stamp(service->config);
-    if (stamp == proxy_service_tls_stamp(service->proxy)) {
-        service->tls_seen = service->tls_refused = 0;
+    if (is_changed(stamp, proxy_service_tls_stamp(service->proxy), &service->tls_seen,
+                   &service->tls_refused)) {
+        renew(app, service, stamp);
+    }
+    if (service->health == NULL) {
         return;
     }
-    if (stamp == service->tls_refused) {
-        return;
+    stamp = health_files_now(service->config);
+    if (is_changed(stamp, health_files_in_force(service->health), &service->checks_seen,
+                   &service->checks_refused)) {
+        renew_checks(app, service, stamp);
     }
-    if (stamp != service->tls_seen) {
-        service->tls_seen = stamp; /* a certificate and its key are two files: both may not be there yet */
-        return;
-    }
-    renew(app, service, stamp);
 }
 
 static void on_look(evutil_socket_t fd, short what, void *context)

@@ -168,7 +168,7 @@ static bool has_files(const struct config_service *config)
 {
     return any_file(config->allow, config->allow_len) || any_file(config->deny, config->deny_len) ||
            any_file(config->proxy_protocol.from, config->proxy_protocol.from_len) ||
-           proxy_tls_stamp(config) != 0;
+           proxy_tls_stamp(config) != 0 || health_files_now(config) != 0;
 }
 
 /* Makes all that can fail for one service of the new configuration. */
@@ -190,7 +190,8 @@ static int prepare_service(struct reload *reload, size_t index, struct err_text 
     change->service = there;
     change->lists_only = !touched;
     if (!touched) {
-        int rc = proxy_service_change_prepare(there->proxy, change->config, &change->proxy, &why);
+        int rc = health_files_now(change->config) != 0 ? health_examine(change->config, &why) : 0;
+        rc = rc == 0 ? proxy_service_change_prepare(there->proxy, change->config, &change->proxy, &why) : rc;
         return rc == 0
                    ? 0
                    : err_set(err, rc, "nothing was changed: service %s: %s", change->config->name, why.text);
@@ -240,6 +241,9 @@ static void apply_service(struct reload *reload, struct change *change)
     if (change->lists_only) {
         proxy_service_change_apply(service->proxy, change->proxy);
         change->proxy = NULL;
+        if (service->health != NULL && health_reread(service->health, &err) != 0) {
+            fprintf(reload->report, "%s: its checks verify as before: %s\n", change->config->name, err.text);
+        }
         fprintf(reload->report, "%s: its files of addresses and certificates were read again\n",
                 change->config->name);
         return;

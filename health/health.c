@@ -375,6 +375,7 @@ static int create(struct event_base *base, struct routing *routing, const struct
     health->config = config;
     health->routing = routing;
     health->events = events;
+    health->files = health_files_now(config);
     health->means_len = routing_groups(routing);
     health->means = calloc(health->means_len + 1, sizeof(*health->means));
     health->publish_event = evtimer_new(base, on_publish, health);

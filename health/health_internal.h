@@ -44,6 +44,7 @@ struct health {
     const struct config_service *config; /* borrowed */
     struct probe_means *means;           /* owned; one a group of the routing */
     size_t means_len;
+    uint64_t files;     /* stamp of what was read for them */
     struct list trials; /* of struct health_trial: checks by hand under way */
     uint64_t skipped;
     bool short_of; /* the last check was skipped; said once */

@@ -51,6 +51,8 @@ struct probe_means {
     struct source source;               /* where checks come from */
 };
 
+/* Whether such checks speak TLS, from the beginning or later. */
+bool probe_speaks_tls(const struct config_health *config);
 /* Reads the file with the password and the certificates. group is borrowed. ERR_INVALID, ERR_SYSTEM,
  * ERR_NOMEM with err. */
 MUST_CHECK int probe_means_create(const struct config_group *group, struct probe_means *out,

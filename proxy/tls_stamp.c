@@ -1,38 +1,11 @@
-/* Inode, size and times of each file, hashed together: see proxy/tls_stamp.h. */
+/* Which files are those of a service's TLS: see proxy/tls_stamp.h. */
 #include "proxy/tls_stamp.h"
 
-#include "core/siphash.h"
-
-#include <string.h>
-#include <sys/stat.h>
-
-/* What tells one state of a file from another. */
-struct mark {
-    uint64_t before; /* of the files ahead of it */
-    uint64_t device, inode, size;
-    int64_t modified_s, modified_ns, changed_s, changed_ns;
-};
+#include "core/file_stamp.h"
 
 static void add(uint64_t *stamp, const char *path)
 {
-    static const struct siphash_key key = {.k0 = UINT64_C(0x736875), .k1 = UINT64_C(0x6e742e)};
-    struct stat state;
-    struct mark mark;
-    memset(&mark, 0, sizeof(mark));
-    mark.before = *stamp;
-    if (path == NULL) {
-        return;
-    }
-    if (stat(path, &state) == 0) {
-        mark.device = state.st_dev;
-        mark.inode = state.st_ino;
-        mark.size = (uint64_t)state.st_size;
-        mark.modified_s = state.st_mtim.tv_sec;
-        mark.modified_ns = state.st_mtim.tv_nsec;
-        mark.changed_s = state.st_ctim.tv_sec;
-        mark.changed_ns = state.st_ctim.tv_nsec;
-    }
-    *stamp = siphash(&key, &mark, sizeof(mark));
+    *stamp = file_stamp(*stamp, path);
 }
 
 uint64_t tls_stamp(const struct config_service *config)

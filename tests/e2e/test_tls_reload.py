@@ -159,6 +159,38 @@ def test_backends_are_verified_by_the_new_authority(daemon, server, pki, tmp_pat
     wait_until(lambda: shunt.backend("old")["errors"]["handshake"] >= 1, "refused")
 
 
+@pytest.mark.parametrize("by_reload", [True, False])
+def test_checks_verify_by_the_new_authority(daemon, server, pki, tmp_path, by_reload):
+    """Who changes the authority of backends and their certificates does not lose them to checks that know only the old one."""
+    other, ca = Authority(tmp_path / "other"), tmp_path / "ca.pem"
+    shutil.copy(pki.certificate, ca)
+    contexts = [server_context(pki.issue("db.example", "DNS:db.example", file="old-db"))]
+    trust = {"server_name": "db.example"}
+    shunt = daemon(service([server(lambda peer: over_tls(named("a"), contexts[-1])(peer)).address], group_settings={
+        "tls": {"ca": str(ca), **trust},
+        "health": {"type": "tls", "tls": {"ca_file": str(ca), **trust}, "interval": "100ms", "rise": 1, "fall": 2}}))
+
+    def change(text):
+        (tmp_path / "new").write_text(text)
+        os.rename(tmp_path / "new", ca)
+
+    wait_until(lambda: shunt.backend("old")["state"] == "up", "by the old one")
+    change("nothing")
+    if by_reload:
+        assert "nothing was changed" in shunt.ctl("reload").refused()
+    else:
+        wait_until(lambda: "authorities of checks were changed and cannot be used" in shunt.ctl("events").ok(), "told", within=15)
+    assert shunt.backend("old")["state"] == "up"
+    contexts.append(server_context(other.issue("db.example", "DNS:db.example")))
+    wait_until(lambda: shunt.backend("old")["state"] == "down", "not believed yet")
+    change(other.certificate.read_text())
+    if by_reload:
+        assert "read again" in shunt.ctl("reload").ok()
+    wait_until(lambda: shunt.backend("old")["state"] == "up", "by the new one", within=15)
+    assert ask(shunt.port()) == b"a who\n"
+    assert by_reload or "authorities of checks were changed: checks to come go by them" in shunt.ctl("events").ok()
+
+
 def test_tls_comes_and_goes_with_a_reload(live):
     shunt, files = live
     port = shunt.port()
