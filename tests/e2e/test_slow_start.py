@@ -9,6 +9,8 @@ from shunt.peers import named
 from shunt.waiting import SLOW, wait_until
 
 RAMP = 4 * SLOW
+# Under sanitizers, where time is slow, those that differ most: that all rise is shown without.
+BALANCES = ["round-robin", "weighted", "least-latency", "least-connections", "hash"] if SLOW == 1 else ["least-latency", "hash"]
 CHECKS = {"type": "tcp", "interval": "100ms", "timeout": "1s", "rise": 1, "fall": 1}
 
 
@@ -45,7 +47,7 @@ def port_of(address):
     return int(address.rsplit(":", 1)[1])
 
 
-@pytest.mark.parametrize("balance", ["round-robin", "weighted", "least-latency", "least-connections", "hash"])
+@pytest.mark.parametrize("balance", BALANCES)
 def test_the_share_rises(daemon, server, client, balance):
     """By hash there is one client only, who moves at once: the strategy's rise is the unit test's to show."""
     flapping = server(named("flapping"))
