@@ -119,8 +119,9 @@ MUST_CHECK int app_create_names(struct app *app, struct app_service *service,
 void app_drop_fresh(struct app *app);
 /* From now on looks whether what was taken away still has connections: services, groups, backends. */
 void app_await_leaving(struct app *app);
-/* Stops accepting; the rest goes when the last connection has ended. */
-void app_remove_service(struct app *app, struct app_service *service);
+/* Stops accepting; the rest goes when the last connection has ended. paths_stay: another service listens on
+ * its Unix paths now. */
+void app_remove_service(struct app *app, struct app_service *service, bool paths_stay);
 /* As the admin room sees them; owned by the caller. ERR_NOMEM. */
 MUST_CHECK int app_list_services(struct app *app, struct admin_service **out, size_t *len);
 void app_tell_addresses(const struct app_service *service);

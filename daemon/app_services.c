@@ -164,7 +164,10 @@ static int advise_listen(const char *service, int rc, struct err_text *err)
     if (rc == ERR_EXISTS) {
         advice = "; `ss -ltxnp` (as root) shows who has it";
     } else if (rc == ERR_DENIED) {
-        advice = "; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE";
+        advice = strncmp(what.text, "unix:", 5) == 0
+                     ? "; the folder must be writable, and in a program that runs one that it was started "
+                       "with: an upgrade or a restart takes in others"
+                     : "; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE";
     }
     return err_set(err, rc, "service \"%s\": %s%s", service, what.text, advice);
 }
@@ -365,9 +368,13 @@ void app_await_leaving(struct app *app)
     }
 }
 
-void app_remove_service(struct app *app, struct app_service *service)
+void app_remove_service(struct app *app, struct app_service *service, bool paths_stay)
 {
-    proxy_service_stop(service->proxy);
+    if (paths_stay) {
+        proxy_service_leave(service->proxy);
+    } else {
+        proxy_service_stop(service->proxy);
+    }
     silence(service);
     service->leaving = true;
     app_await_leaving(app);

@@ -14,6 +14,7 @@
 #include "daemon/reload_internal.h"
 
 #include <event2/event.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,25 +107,43 @@ static bool is_migrating(const struct app_service *service)
            status.phase != MIGRATION_ROLLED_BACK;
 }
 
-/* Services that are not in the file any more must not be in the middle of something. */
-static int check_leaving(const struct reload *reload, struct err_text *err)
+static bool stays(const struct reload *reload, const struct app_service *service)
+{
+    bool stays = false;
+    for (size_t s = 0; !stays && s < reload->config->services_len; s++) {
+        stays = strcmp(reload->config->services[s].name, service->config->name) == 0;
+    }
+    return stays;
+}
+
+static void offer_socket(void *context, const char *purpose, const struct addr *wanted, bool foreign, int fd)
+{
+    struct reload *reload = context;
+    struct err_text err;
+    int second = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    /* Without it the address is in use, which is told. */
+    if (second >= 0) {
+        (void)(given_add(&reload->given, second, purpose, wanted, foreign, &err) == 0);
+    }
+}
+
+/* Services that are not in the file any more must not be in the middle of something. What they listen with is
+ * offered to those that come: one that only has another name now keeps its sockets and who waits in them. */
+static int check_leaving(struct reload *reload, struct err_text *err)
 {
     for (size_t i = 0; i < reload->app->services_len; i++) {
         const struct app_service *service = &reload->app->services[i];
-        bool stays = false;
-        if (service->config == NULL || service->leaving) {
+        if (service->config == NULL || service->leaving || stays(reload, service)) {
             continue;
         }
-        for (size_t s = 0; !stays && s < reload->config->services_len; s++) {
-            stays = strcmp(reload->config->services[s].name, service->config->name) == 0;
-        }
-        if (!stays && is_migrating(service)) {
+        if (is_migrating(service)) {
             return err_set(
                 err, ERR_STATE,
                 "nothing was changed: service %s is not in the file any more, but a migration of it runs: "
                 "`abort %s` or wait for its end",
                 service->config->name, service->config->name);
         }
+        proxy_service_sockets(service->proxy, offer_socket, reload);
     }
     return 0;
 }
@@ -226,9 +245,11 @@ static int prepare(struct reload *reload, struct err_text *err)
     if (rc == 0) {
         rc = proxy_limits_prepare(reload->app->proxy, &reload->config->limits, &reload->limits, err);
     }
+    reload->app->given = &reload->given;
     for (size_t i = 0; rc == 0 && i < reload->config->services_len; i++) {
         rc = prepare_service(reload, i, err);
     }
+    reload->app->given = NULL;
     return rc;
 }
 
@@ -304,23 +325,29 @@ static void apply_global(struct reload *reload)
     }
 }
 
+/* Whether a Unix path of a service that leaves is another's now. */
+static bool goes_on(const struct reload *reload, const struct app_service *service)
+{
+    char purpose[GIVEN_PURPOSE_MAX];
+    bool any = false;
+    given_purpose_of_service(service->config->name, purpose);
+    for (size_t i = 0; i < reload->given.len; i++) {
+        const struct given_socket *one = &reload->given.list[i];
+        any |= one->fd < 0 && addr_is_unix(&one->wanted) && strcmp(one->purpose, purpose) == 0;
+    }
+    return any;
+}
+
 /* Services that are gone from the file stop accepting; those that were made begin. */
 static void come_and_go(struct reload *reload)
 {
     struct app *app = reload->app;
     for (size_t i = 0; i < app->services_len; i++) {
         struct app_service *service = &app->services[i];
-        bool stays = false;
-        if (service->config == NULL || service->leaving) {
-            continue;
-        }
-        for (size_t s = 0; !stays && s < reload->config->services_len; s++) {
-            stays = strcmp(reload->config->services[s].name, service->config->name) == 0;
-        }
-        if (!stays) {
+        if (service->config != NULL && !service->leaving && !stays(reload, service)) {
             fprintf(reload->report, "%s: takes no new connections, %llu open ones go on to their end\n",
                     service->config->name, (unsigned long long)proxy_service_open(service->proxy));
-            app_remove_service(app, service);
+            app_remove_service(app, service, goes_on(reload, service));
         }
     }
     for (size_t i = 0; i < app->services_len; i++) {
@@ -328,6 +355,7 @@ static void come_and_go(struct reload *reload)
         struct err_text err = {""};
         if (service->fresh && service->config != NULL) {
             service->fresh = false;
+            proxy_service_own(service->proxy);
             int rc = proxy_service_start(service->proxy, &err);
             fprintf(reload->report, "%s: %s%s\n", service->config->name,
                     rc == 0 ? "new" : "not started: ", err.text);
@@ -356,8 +384,10 @@ static void tell_restart(const struct reload *reload)
 {
     for (size_t i = 0; i < reload->diff.len; i++) {
         if (needs_restart(reload, reload->diff.paths[i])) {
-            fprintf(reload->report, "%s: changed in the file, in force only after a restart\n",
-                    reload->diff.paths[i]);
+            bool restart =
+                strcmp(reload->diff.paths[i], "state_dir") == 0; /* the journal stays where it is */
+            fprintf(reload->report, "%s: changed in the file, in force only after a restart%s\n",
+                    reload->diff.paths[i], restart ? "" : " or an upgrade");
         }
     }
 }
@@ -409,6 +439,7 @@ static void reload_destroy(struct reload *reload)
     }
     app_drop_fresh(reload->app);
     proxy_limits_drop(reload->limits);
+    given_clear(&reload->given);
     targets_unask(reload->questions);
     free(reload->changes);
     reload_diff_clear(&reload->diff);

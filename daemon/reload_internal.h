@@ -2,6 +2,7 @@
 #ifndef DAEMON_RELOAD_INTERNAL_H
 #define DAEMON_RELOAD_INTERNAL_H
 
+#include "core/given.h"
 #include "daemon/app_internal.h"
 #include "daemon/reload.h"
 #include "daemon/reload_diff.h"
@@ -29,6 +30,7 @@ struct reload {
     struct reload_diff diff;
     struct change *changes;          /* owned; one for each service of config */
     struct admission_limits *limits; /* owned until applied; over all services */
+    struct given given;              /* owned: second descriptors of what services that leave listen with */
     FILE *report;
 };
 

@@ -1,6 +1,7 @@
 """Reading the configuration again: all or nothing, and nothing that is open is touched."""
 import json
 import os
+import pathlib
 import signal
 import threading
 
@@ -223,6 +224,53 @@ def test_services_come_and_go(shunt, server):
     assert "other: new" in reload(shunt).ok(), "its place is free again"
     rewrite(shunt, same(shunt))
     reload(shunt).ok()
+
+
+@pytest.mark.parametrize("where", ["tcp", "unix"])
+def test_a_service_with_another_name_keeps_its_sockets(shunt, server, where):
+    """There and back again under new connections: nobody is refused or reset."""
+    path = f"unix:{shunt.folder}/web.sock"  # a folder that the fences leave open
+    address = shunt.address() if where == "tcp" else path
+    rewrite(shunt, same(shunt), service([server(echo).address], name="one", listen=[path]))
+    if where == "tcp":
+        rewrite(shunt, {**same(shunt), "name": "one"})
+    reload(shunt).ok()
+    failed, served, over = [], [], threading.Event()
+
+    def knock():
+        while not over.is_set():
+            try:
+                with connect(address) as client:
+                    client.send(b"who\n")
+                    served.append(client.receive_line())
+            except OSError as error:
+                failed.append(error)
+
+    threads = [threading.Thread(target=knock) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for name in ("two", "one") * 5:
+        before = len(served)
+        renamed = {**shunt.settings["services"][-1], "name": name}
+        rewrite(shunt, *shunt.settings["services"][:-1], renamed)
+        text = reload(shunt).ok()
+        assert f"{name}: new" in text, text
+        wait_until(lambda: len(served) >= before + 20 or failed, "new connections are served")
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert not failed and all(served), failed
+    assert where == "tcp" or pathlib.Path(path[len("unix:"):]).exists()
+
+
+def test_a_reload_that_fails_leaves_the_sockets_where_they_were(shunt, server):
+    taken = server(echo).address
+    rewrite(shunt, {**same(shunt), "name": "other"}, service([taken], name="bad", listen=[taken]))
+    reload(shunt).refused("nothing was changed", taken)
+    assert who(shunt.port()) in "ab" and shunt.service()["name"] == "web"
+    rewrite(shunt, {**same(shunt), "name": "other"})
+    reload(shunt).ok()
+    assert who(shunt.port()) in "ab" and shunt.service()["name"] == "other"
 
 
 def test_an_address_in_use_changes_nothing(shunt, server):
