@@ -4,8 +4,9 @@
  * what is believed of it is in the contexts (proxy/tls_front.c, proxy/tls_back.c).
  *
  * libssl gets the socket through a BIO of our own. It knows from events and short receives when the socket
- * is empty, so that asking costs no system call. And it never tells libssl of a failed send: libssl would
- * refuse to read what the peer had sent before, which must be delivered (reliability: the tail of a reply).
+ * is empty, so that asking costs no system call. And it never tells libssl of a send that failed or was
+ * blocked: libssl would refuse to read on (what the peer had sent before must be delivered; and a peer that
+ * asks for new keys is answered in the middle of a record that waits). What the socket did not take is owed.
  */
 #include "proxy/tls_stream.h"
 
@@ -15,6 +16,7 @@
 #include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 struct tls_stream {
@@ -30,10 +32,16 @@ struct tls_stream {
     bool peer_ended;            /* its FIN was read */
     bool established;
     bool cut;
-    bool more;                    /* this record is not the last of what is at hand */
-    bool receiving_waits_to_send; /* libssl has something to send before it reads on */
+    bool more; /* this record is not the last of what is at hand */
     bool sending_waits_to_receive;
+    unsigned char *owed; /* owned; encrypted, and the socket did not take it. NULL: none */
+    size_t owed_begin, owed_end;
+    size_t untold; /* so many bytes of ours are in it that "again" was said of; they were sent once it is
+                      empty */
 };
+
+/* A record and answers to a peer that goes on asking for new keys without taking them. */
+#define OWED_MAX ((size_t)64 * 1024)
 
 /* ---- the socket, as libssl sees it */
 
@@ -55,6 +63,9 @@ static int on_read(BIO *bio, char *out, size_t size, size_t *n)
 {
     struct tls_stream *tls = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
+    if (tls->recv_error != 0) {
+        return 0;
+    }
     if (tls->dry) {
         BIO_set_retry_read(bio);
         return 0;
@@ -76,6 +87,44 @@ static int on_read(BIO *bio, char *out, size_t size, size_t *n)
     return 1;
 }
 
+/* Returns how much the socket took. */
+static size_t send_some(struct tls_stream *tls, const void *bytes, size_t size)
+{
+    size_t sent = 0;
+    while (sent < size) {
+        ssize_t n = send(tls->stream->fd, (const char *)bytes + sent, size - sent,
+                         MSG_NOSIGNAL | (tls->more ? MSG_MORE : 0));
+        if (n > 0) {
+            sent += (size_t)n;
+        } else if (n == 0 || errno != EINTR) {
+            tls->send_error = n == 0 || errno == EAGAIN ? 0 : errno;
+            break;
+        }
+    }
+    return sent;
+}
+
+static void owe(struct tls_stream *tls, const void *bytes, size_t size)
+{
+    size_t left = tls->owed_end - tls->owed_begin;
+    unsigned char *room = NULL;
+    if (left > 0) {
+        memmove(tls->owed, tls->owed + tls->owed_begin, left);
+    }
+    if (size <= OWED_MAX - left) {
+        room = realloc(tls->owed, left + size);
+    }
+    if (room == NULL) {
+        /* Both ways: a peer that makes us talk and does not listen is not heard any more. */
+        tls->send_error = tls->recv_error = size <= OWED_MAX - left ? ENOMEM : ECONNABORTED;
+        return;
+    }
+    memcpy(room + left, bytes, size);
+    tls->owed = room;
+    tls->owed_begin = 0;
+    tls->owed_end = left + size;
+}
+
 static int on_write(BIO *bio, const char *bytes, size_t size, size_t *n)
 {
     struct tls_stream *tls = BIO_get_data(bio);
@@ -84,17 +133,30 @@ static int on_write(BIO *bio, const char *bytes, size_t size, size_t *n)
     if (tls->send_error != 0 || tls->stream->shut) {
         return 1; /* nobody will read it */
     }
-    ssize_t sent = send(tls->stream->fd, bytes, size, MSG_NOSIGNAL | (tls->more ? MSG_MORE : 0));
-    if (sent >= 0) {
-        *n = (size_t)sent;
-        return 1;
+    size_t sent = tls->owed == NULL ? send_some(tls, bytes, size) : 0;
+    if (sent < size && tls->send_error == 0) {
+        owe(tls, bytes + sent, size - sent);
     }
-    if (errno == EAGAIN || errno == EINTR) {
-        BIO_set_retry_write(bio);
-        return 0;
-    }
-    tls->send_error = errno;
     return 1;
+}
+
+/* Sends what is owed as far as it goes. True when nothing is left, or nobody takes it any more. */
+static bool settle(struct tls_stream *tls)
+{
+    if (tls->owed == NULL) {
+        return true;
+    }
+    if (tls->send_error == 0) {
+        tls->owed_begin += send_some(tls, tls->owed + tls->owed_begin, tls->owed_end - tls->owed_begin);
+        if (tls->owed_begin < tls->owed_end && tls->send_error == 0) {
+            tls->stream->writable = false;
+            return false;
+        }
+    }
+    free(tls->owed);
+    tls->owed = NULL;
+    tls->owed_begin = tls->owed_end = 0;
+    return true;
 }
 
 static long on_control(BIO *bio, int command, long number, void *pointer)
@@ -157,16 +219,26 @@ static bool is_sound(const struct tls_stream *tls)
            !tls->stream->send_failed && !tls->stream->recv_failed;
 }
 
+/* close_notify goes out, or is owed. Once: a second call would read. */
+static void say_end(struct tls_stream *tls)
+{
+    if ((SSL_get_shutdown(tls->ssl) & SSL_SENT_SHUTDOWN) == 0) {
+        ERR_clear_error();
+        (void)SSL_shutdown(tls->ssl);
+    }
+}
+
 void tls_stream_close(struct stream *stream, bool as_reset)
 {
     struct tls_stream *tls = stream->tls;
     if (!as_reset && !stream->shut && is_sound(tls)) {
-        ERR_clear_error();
-        (void)SSL_shutdown(tls->ssl);
+        say_end(tls);
+        (void)settle(tls);
     }
     stream->tls = NULL;
     SSL_free(tls->ssl);
     tls->drop(tls->context);
+    free(tls->owed);
     free(tls);
     ERR_clear_error();
 }
@@ -216,8 +288,7 @@ enum tls_progress tls_stream_handshake(struct stream *stream)
         tls->established = true;
         return TLS_DONE;
     }
-    int what = SSL_get_error(tls->ssl, rc);
-    return what == SSL_ERROR_WANT_READ || what == SSL_ERROR_WANT_WRITE ? TLS_PENDING : TLS_FAILED;
+    return SSL_get_error(tls->ssl, rc) == SSL_ERROR_WANT_READ ? TLS_PENDING : TLS_FAILED;
 }
 
 void tls_stream_describe_failure(const struct stream *stream, char *out, size_t size)
@@ -249,9 +320,8 @@ void tls_stream_note(struct stream *stream, short what)
             stream->writable = true;
         }
     }
-    if ((what & EV_WRITE) && tls->receiving_waits_to_send) {
-        tls->receiving_waits_to_send = false;
-        stream->readable = true;
+    if (what & EV_WRITE) {
+        (void)settle(tls); /* nobody else asks when nothing more is to be sent */
     }
 }
 
@@ -263,10 +333,6 @@ static void note_none(struct tls_stream *tls)
     case SSL_ERROR_WANT_READ:
         stream->readable = !tls->dry; /* not dry: a signal came in between */
         stream->unsure = tls->dry && tls->short_receive;
-        break;
-    case SSL_ERROR_WANT_WRITE:
-        tls->receiving_waits_to_send = true;
-        stream->readable = false;
         break;
     case SSL_ERROR_ZERO_RETURN:
         tls->verdict = STREAM_END;
@@ -316,28 +382,51 @@ ssize_t tls_stream_recv(struct stream *stream, void *buffer, size_t size)
     return tls->over ? recv_over(tls) : STREAM_AGAIN;
 }
 
+/* libssl took n bytes; the socket may not have taken all of their record. */
+static ssize_t send_taken(struct tls_stream *tls, size_t n)
+{
+    if (tls->owed == NULL) {
+        return (ssize_t)n;
+    }
+    tls->untold = n;
+    tls->stream->writable = false;
+    return STREAM_AGAIN;
+}
+
+static ssize_t send_refused(struct tls_stream *tls, int rc)
+{
+    if (SSL_get_error(tls->ssl, rc) != SSL_ERROR_WANT_READ) {
+        return stream_write_failed(tls->stream, EPIPE);
+    }
+    tls->sending_waits_to_receive = true;
+    tls->stream->writable = false;
+    return STREAM_AGAIN;
+}
+
 ssize_t tls_stream_send(struct stream *stream, const void *bytes, size_t size)
 {
     struct tls_stream *tls = stream->tls;
     size_t n = 0;
-    ERR_clear_error();
-    tls->more = size > SSL3_RT_MAX_PLAIN_LENGTH;
-    int rc = SSL_write_ex(tls->ssl, bytes, size, &n);
-    tls->more = false;
+    int rc = 1;
+    if (!settle(tls)) {
+        return STREAM_AGAIN;
+    }
+    if (tls->send_error == 0 && tls->untold > 0) {
+        n = tls->untold;
+        tls->untold = 0;
+        return (ssize_t)n;
+    }
+    if (tls->send_error == 0) {
+        ERR_clear_error();
+        tls->more = size > SSL3_RT_MAX_PLAIN_LENGTH;
+        rc = SSL_write_ex(tls->ssl, bytes, size, &n);
+        tls->more = false;
+    }
     if (tls->send_error != 0) {
         tls->dry = false; /* what the peer sent before must be looked for */
         return stream_write_failed(stream, tls->send_error);
     }
-    if (rc == 1) {
-        return (ssize_t)n;
-    }
-    int what = SSL_get_error(tls->ssl, rc);
-    if (what != SSL_ERROR_WANT_READ && what != SSL_ERROR_WANT_WRITE) {
-        return stream_write_failed(stream, EPIPE);
-    }
-    tls->sending_waits_to_receive = what == SSL_ERROR_WANT_READ;
-    stream->writable = false;
-    return STREAM_AGAIN;
+    return rc == 1 ? send_taken(tls, n) : send_refused(tls, rc);
 }
 
 bool tls_stream_shutdown(struct stream *stream)
@@ -346,11 +435,6 @@ bool tls_stream_shutdown(struct stream *stream)
     if (stream->shut || !is_sound(tls)) {
         return true;
     }
-    ERR_clear_error();
-    int rc = SSL_shutdown(tls->ssl);
-    if (rc < 0 && SSL_get_error(tls->ssl, rc) == SSL_ERROR_WANT_WRITE && tls->send_error == 0) {
-        stream->writable = false;
-        return false;
-    }
-    return true;
+    say_end(tls);
+    return settle(tls);
 }
