@@ -206,12 +206,17 @@ static void write_gate(FILE *out, const struct outlook *ahead)
     }
 }
 
+static const char *sign_of(const struct migration_finding *finding)
+{
+    return !finding->passed ? SIGN_BAD : finding->warning ? SIGN_WARN : SIGN_GOOD;
+}
+
 static void write_findings(FILE *out, const struct outlook *ahead)
 {
     fputs("  preflight", out);
     for (size_t i = 0; i < ahead->findings_len; i++) {
         const struct migration_finding *finding = &ahead->findings[i];
-        fprintf(out, "  %s %s", finding->passed ? "✔" : "✖", finding->text);
+        fprintf(out, "  %s %s", sign_of(finding), finding->text);
     }
     fputc('\n', out);
     if (ahead->to == ROUTING_NONE) {
@@ -219,8 +224,9 @@ static void write_findings(FILE *out, const struct outlook *ahead)
                 ahead->service->name);
     }
     for (size_t i = 0; i < ahead->findings_len; i++) {
-        if (!ahead->findings[i].passed) {
-            fprintf(out, "  ✖ %s: %s\n", ahead->findings[i].text, ahead->findings[i].advice);
+        const struct migration_finding *finding = &ahead->findings[i];
+        if (!finding->passed || finding->warning) {
+            fprintf(out, "  %s %s: %s\n", sign_of(finding), finding->text, finding->advice);
         }
     }
 }
@@ -263,10 +269,10 @@ static json_t *json_of_findings(const struct outlook *ahead)
     json_t *list = json_array();
     for (size_t i = 0; i < ahead->findings_len; i++) {
         const struct migration_finding *finding = &ahead->findings[i];
-        (void)json_array_append_new(list,
-                                    json_pack("{s:s,s:b,s:o,s:o}", "check", finding->check, "passed",
-                                              (int)finding->passed, "text", render_json_text(finding->text),
-                                              "advice", render_json_text(finding->advice)));
+        (void)json_array_append_new(
+            list, json_pack("{s:s,s:b,s:b,s:o,s:o}", "check", finding->check, "passed", (int)finding->passed,
+                            "warning", (int)finding->warning, "text", render_json_text(finding->text),
+                            "advice", render_json_text(finding->advice)));
     }
     return list;
 }

@@ -11,12 +11,14 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -262,6 +264,51 @@ void process_cancel(struct process *process)
 }
 
 /* ---- its start */
+
+/* 0, or the errno for which the file cannot be run. */
+static int examine(const char *path)
+{
+    struct stat status;
+
+    if (stat(path, &status) != 0) {
+        return errno;
+    }
+    if (!S_ISREG(status.st_mode)) {
+        return EACCES;
+    }
+    return faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) == 0 ? 0 : errno;
+}
+
+/* The folders of PATH one after another, as posix_spawnp goes through them. */
+static int examine_in_path(const char *name)
+{
+    const char *folder = getenv("PATH");
+    int found = ENOENT;
+
+    for (folder = folder != NULL ? folder : "/bin:/usr/bin"; folder != NULL && found != 0;) {
+        char path[PATH_MAX];
+        size_t len = strcspn(folder, ":");
+        int n = snprintf(path, sizeof(path), "%.*s%s%s", (int)len, folder, len > 0 ? "/" : "", name);
+        int rc = n > 0 && (size_t)n < sizeof(path) ? examine(path) : ENAMETOOLONG;
+
+        found = rc == 0 || rc == EACCES ? rc : found;
+        folder = folder[len] == ':' ? folder + len + 1 : NULL;
+    }
+    return found;
+}
+
+bool process_can_run(const char *command, char *why, size_t why_size)
+{
+    char text[64];
+    int rc = strchr(command, '/') != NULL ? examine(command) : examine_in_path(command);
+
+    snprintf(why, why_size, "%s",
+             rc == 0        ? ""
+             : rc == EACCES ? "not executable"
+             : rc == ENOENT ? "no such program"
+                            : strerror_r(rc, text, sizeof(text)));
+    return rc == 0;
+}
 
 /* Returns 0 or an errno. */
 static int spawn(struct process *process, int input, int output)

@@ -43,6 +43,9 @@ struct process_spec {
 /* Starts a command. What cannot be run is told through done, as any other failure. ERR_NOMEM, ERR_SYSTEM (no
  * descriptors): done is not called. spec is only read. */
 MUST_CHECK int process_start(const struct process_spec *spec, struct process **out);
+/* Whether a command (arguments[0] of a spec) could be run now: a file that may be executed. False: why says
+ * what is the matter, "not executable". Asks the file system; any thread. */
+bool process_can_run(const char *command, char *why, size_t why_size);
 /* Kills the command and forgets it; neither done nor gone is called. For a process whose done was not called
  * yet, or whose result lives and which is not gone yet. */
 void process_cancel(struct process *process);

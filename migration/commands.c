@@ -282,6 +282,9 @@ void migration_read(const struct migration *m, struct migration_status *out)
         .step = s->phase == MIGRATION_PREFLIGHT ? 0 : s->step,
         .steps = plan_steps(m->setup.plan),
         .detached = s->detached};
+    if (out->steps < out->step) { /* ended, and the plan was taken out or cut since */
+        out->steps = out->step;
+    }
     narrate_id(m, s, out->id, sizeof(out->id));
     narrate_reason(m, now_us, out->reason, sizeof(out->reason));
     out->gate = judge_result(m);

@@ -64,9 +64,15 @@ static bool job_fill(struct job *job, const struct config_hook *hook, const stru
 {
     const char *path = getenv("PATH");
     char step[16];
+    char *data = json_dumps(context->data, JSON_COMPACT);
     bool good;
 
-    *job = (struct job){.hook = hook, .input = json_dumps(context->data, JSON_COMPACT)};
+    *job = (struct job){.hook = hook};
+    /* One whole line: `read` in a shell wants its end. */
+    if (data == NULL || asprintf(&job->input, "%s\n", data) < 0) {
+        job->input = NULL;
+    }
+    free(data);
     snprintf(step, sizeof(step), "%u", context->step);
     good = job->input != NULL && put(job, 0, "PATH", path == NULL ? "/usr/local/bin:/usr/bin:/bin" : path) &&
            put(job, 1, "SHUNT_EVENT", hooks_event_name(hook->on)) &&

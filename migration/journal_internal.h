@@ -52,8 +52,8 @@ struct journal_scan {
 
 /*
  * Reads a journal from memory. A damaged end (no good line after it) is left out and noted. Errors:
- * ERR_CORRUPT (damage with good lines after it; err names line and byte), ERR_UNAVAILABLE (newer version),
- * ERR_NOMEM. On failure scan is cleared.
+ * ERR_CORRUPT (damage with good lines after it, a state that cannot be; err names line and byte),
+ * ERR_UNAVAILABLE (newer version), ERR_NOMEM. On failure scan is cleared.
  */
 MUST_CHECK int journal_scan_text(const char *text, size_t len, const char *path, struct journal_scan *scan,
                                  struct err_text *err);

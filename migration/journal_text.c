@@ -5,6 +5,9 @@
  */
 #include "migration/journal_internal.h"
 
+#include "core/units.h"
+#include "migration/migration.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,11 +130,54 @@ static bool good_line_follows(const char *text, size_t len, size_t offset)
     return false;
 }
 
+static bool is_phase(const char *name)
+{
+    for (unsigned phase = 0; name != NULL && phase < MIGRATION_PHASE_COUNT; phase++) {
+        if (strcmp(name, migration_phase_name((enum migration_phase)phase)) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_share(const json_t *record, const char *key)
+{
+    json_int_t share_bp = json_integer_value(json_object_get(record, key));
+
+    return share_bp >= 0 && share_bp <= (json_int_t)UNITS_BP_FULL;
+}
+
+/* A whole line of which no program of ours can be the author: nobody knows where the traffic belongs. */
+static int check_state(const json_t *record, const char *path, size_t line, struct err_text *err)
+{
+    const char *kind = json_string_value(json_object_get(record, "kind"));
+    const char *phase = json_string_value(json_object_get(record, "phase"));
+    const char *what = NULL;
+
+    if (kind == NULL || (strcmp(kind, "state") != 0 && strcmp(kind, "progress") != 0)) {
+        return 0;
+    }
+    if (!is_phase(phase)) {
+        what = "phase";
+    } else if (!is_share(record, "share_bp") || !is_share(record, "back_bp")) {
+        what = "share";
+    }
+    if (what == NULL) {
+        return 0;
+    }
+    return err_set(
+        err, ERR_CORRUPT,
+        "%s line %zu says what cannot be (%s%s%.40s): restore the file from a copy, or move it away to "
+        "begin anew (all traffic then goes to the first group)",
+        path, line, what, phase != NULL ? ", in the phase " : "", phase != NULL ? phase : "");
+}
+
 /* Takes a good record into the scan. */
 static int take_record(struct journal_scan *scan, json_t *record, size_t line, const char *path,
                        struct err_text *err)
 {
     json_int_t number = json_integer_value(json_object_get(record, "n"));
+    int rc;
 
     if (line == 1) {
         return check_header(record, path, err);
@@ -141,6 +187,10 @@ static int take_record(struct journal_scan *scan, json_t *record, size_t line, c
                        "%s line %zu: record %" JSON_INTEGER_FORMAT " after %" PRIu64
                        ": lines were moved or copied; restore the file, or move it away to begin anew",
                        path, line, number, scan->last_number);
+    }
+    rc = check_state(record, path, line, err);
+    if (rc != 0) {
+        return rc;
     }
     scan->last_number = (uint64_t)number;
     journal_records_drop_progress(&scan->records, record);

@@ -172,10 +172,12 @@ void migration_read(const struct migration *m, struct migration_status *out);
 
 /* One thing that was looked at before a start. */
 struct migration_finding {
-    const char *check; /* "old", "target", "addresses", "certificate", "capacity", "descriptors", "journal" */
+    const char *check; /* "old", "target", "addresses", "certificate", "capacity", "routes", "hooks",
+                          "descriptors", "journal" */
     bool passed;
+    bool warning;     /* passed, and worth a look all the same */
     char text[256];   /* what was seen: "new 1/2 usable" */
-    char advice[128]; /* what to do about it; empty when passed */
+    char advice[128]; /* what to do about it; empty when passed without a warning */
 };
 
 /* Looks over what a start would find now; target may be ROUTING_NONE. Returns how many were written to out.

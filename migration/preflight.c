@@ -1,12 +1,13 @@
 /*
  * What is looked at before a migration starts, one row of a table each: are both groups there, are their
  * addresses different ones, are certificates valid, has the target room for all, does a route hold clients on
- * the old group, is there room for more connections, can the journal be written. Reads only; control thread.
- * What a finding stops, and what overrides it, is in migration/commands.c.
+ * the old group, can the hooks be run, is there room for more connections, can the journal be written. Reads
+ * only; control thread. What a finding stops, and what overrides it, is in migration/commands.c.
  */
 #include "migration/migration_internal.h"
 
 #include "core/clock.h"
+#include "core/process.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -316,13 +317,43 @@ static void check_routes(const struct look *look, struct findings *findings)
     }
 }
 
+/* One that is asked and cannot be run refuses for ever; of one that only tells, nothing but its word is lost.
+ */
+static void check_hooks(const struct look *look, struct findings *findings)
+{
+    const struct config_migration *config = &look->m->options.config->migration;
+    struct migration_finding *finding;
+
+    if (config->hooks_len == 0) {
+        return;
+    }
+    finding = add(findings, "hooks");
+    snprintf(finding->text, sizeof(finding->text), "hooks can be run");
+    for (size_t i = 0; i < config->hooks_len && finding->passed; i++) {
+        const struct config_hook *hook = &config->hooks[i];
+        bool asked = hook->on == CONFIG_HOOK_BEFORE_STEP || hook->on == CONFIG_HOOK_BEFORE_COMMIT;
+        char why[64];
+
+        if (process_can_run(hook->command[0], why, sizeof(why)) || (finding->warning && !asked)) {
+            continue;
+        }
+        snprintf(finding->text, sizeof(finding->text), "hook %s cannot be run: %.120s: %s",
+                 hooks_event_name(hook->on), hook->command[0], why);
+        fail(finding, asked ? "put it in place, or it holds the migration; `force` starts all the same"
+                            : "put it in place, or it tells nobody");
+        finding->passed = !asked;
+        finding->warning = !asked;
+    }
+}
+
 /* In the order in which they are shown. A row adds one finding, or none when it has nothing to go by. */
 static const struct {
     void (*check)(const struct look *look, struct findings *findings);
     bool needs_target;
 } rows[] = {
-    {check_old, false},     {check_target, true}, {check_addresses, true}, {check_certificates, true},
-    {check_capacity, true}, {check_routes, true}, {check_room, false},     {check_journal, false},
+    {check_old, false},         {check_target, true},   {check_addresses, true},
+    {check_certificates, true}, {check_capacity, true}, {check_routes, true},
+    {check_hooks, false},       {check_room, false},    {check_journal, false},
 };
 
 _Static_assert(sizeof(rows) / sizeof(rows[0]) <= MIGRATION_FINDINGS_MAX, "each row may add a finding");

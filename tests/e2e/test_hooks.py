@@ -59,9 +59,33 @@ def test_the_context_stands_on_standard_input(web, tmp_path):
     shunt.ctl("start", "web").ok()
     shunt.ctl("pause", "web", "reason", 'a "quoted" reason').ok()
     wait_until(out.exists, "the hook has run")
+    assert out.read_text().endswith("}\n"), "a whole line, as `read` in a shell wants it"
     told = json.loads(out.read_text())
     assert told["event"] == "pause" and told["migration"] == "web-1" and told["share_bp"] == 5000
     assert told["reason"] == 'a "quoted" reason' and told["actor"].startswith("operator:")
+
+
+def test_a_program_that_is_missing_is_seen_before_the_start(web, tmp_path):
+    missing, file = str(tmp_path / "missing"), tmp_path / "file"
+    file.write_text("#!/bin/sh\n")
+    plan = steps(("50%", "1h"), ("100%", "1h"))
+    told = {"on": "pause", "command": [str(file)]}
+    shunt = web({**plan, "hooks": [hook("start", "exit 0"), told]})
+    assert f"⚠ hook pause cannot be run: {file}: not executable" in shunt.ctl("plan", "web").ok()
+    finding = next(one for one in json.loads(shunt.admin("plan web --json"))["plan"]["preflight"] if one["check"] == "hooks")
+    assert finding["passed"] and finding["warning"] and "tells nobody" in finding["advice"]
+    file.chmod(0o755)
+    assert "✔ hooks can be run" in shunt.ctl("plan", "web").ok()
+    one = shunt.settings["services"][0]
+    one["listen"] = [shunt.address()]
+    one["migration"]["hooks"].append({"on": "before-step", "command": [missing]})
+    shunt.write()
+    shunt.ctl("reload").ok()
+    assert f"✖ hook before-step cannot be run: {missing}: no such program" in shunt.ctl("plan", "web").ok()
+    shunt.ctl("start", "web").refused("hook before-step cannot be run", "force")
+    shunt.ctl("start", "web", "force").ok()
+    assert shunt.phase() == "preflight"
+    shunt.ctl("abort", "web").ok()
 
 
 def test_a_refusal_holds_the_step_until_skipped(web):
@@ -215,7 +239,7 @@ def test_bad_hooks_do_no_harm(web, what, script):
 def test_a_before_hook_that_cannot_answer_has_refused(web, script):
     one = hook("before-step", script, timeout="300ms") if script else {"on": "before-step", "command": ["/nowhere/hook"]}
     shunt = web({**steps(("25%", "100ms"), ("100%", "1h")), "hooks": [one]})
-    shunt.ctl("start", "web").ok()
+    shunt.ctl("start", "web", *([] if script else ["force"])).ok()
     wait_until(lambda: "refused by hook before-step" in shunt.service()["reason"], "it is taken as a refusal")
     assert (shunt.phase(), shunt.service()["share_bp"]) == ("preflight", 0)
     shunt.ctl("abort", "web").ok()

@@ -94,6 +94,15 @@ def test_what_runs_goes_on(reach, server, phase):
     shunt.wait_phase("rolled-back")
 
 
+def test_steps_of_a_plan_that_is_gone(reach):
+    shunt = reach("awaiting-commit")
+    shunt.ctl("commit", "web").ok()
+    assert "step=3/3" in shunt.ctl("status", "web").ok()
+    reload(shunt, drop=["migration"]).ok()
+    assert "completed" in shunt.ctl("status", "web").ok() and "step=3/3" in shunt.ctl("status", "web").ok()
+    assert (shunt.service()["step"], shunt.service()["steps"]) == (3, 3)
+
+
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("how", ["edited", "removed"])
 def test_a_kill_after_it(reach, phase, how):

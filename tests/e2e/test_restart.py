@@ -1,9 +1,12 @@
 """kill -9 in every phase of a migration: the daemon comes back at the last durable step, never ahead of it."""
 import socket
+import subprocess
+import zlib
 
 import pytest
 from shunt.clients import connect, who
 from shunt.config import group, service, steps
+from shunt.daemon import program
 from shunt.peers import named
 from shunt.waiting import stays, wait_until
 
@@ -180,6 +183,22 @@ def test_a_torn_last_line_is_cut(daemon, server):
     shunt.restart()
     now = shunt.service()
     assert [now[key] for key in KEPT] == [was[key] for key in KEPT]
+
+
+def test_a_phase_that_there_is_not_is_no_start(daemon, server):
+    shunt = daemon(service([server(named("old")).address], [server(named("new")).address], migration=HOLD))
+    to_ramping(shunt)
+    shunt.kill()
+    path = shunt.folder / "state" / "journal"
+    good = path.read_bytes()
+    line = good.splitlines()[-1][9:].replace(b'"ramping"', b'"rampant"').replace(b'"n":', b'"n":9')
+    path.write_bytes(good + b"%08x %s\n" % (zlib.crc32(line), line))
+    done = subprocess.run([program("shuntd"), "-c", shunt.path], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 73 and "says what cannot be (phase, in the phase rampant)" in done.stderr, done
+    assert "move it away" in done.stderr, done
+    path.write_bytes(good)
+    shunt.restart()
+    assert shunt.phase() == "ramping"
 
 
 def test_the_target_is_gone_from_the_configuration(daemon, server):

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -196,6 +197,32 @@ static void a_cancelled_one_is_gone(void **state)
     assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 }
 
+static void what_can_be_run_is_told(void **state)
+{
+    char path[] = "/tmp/shunt-process-XXXXXX";
+    char why[64];
+    int fd = mkstemp(path);
+
+    (void)state;
+    assert_true(fd >= 0);
+    close(fd);
+    assert_true(process_can_run("/bin/sh", why, sizeof(why)));
+    assert_true(process_can_run("sh", why, sizeof(why)));
+    assert_false(process_can_run(path, why, sizeof(why)));
+    assert_string_equal(why, "not executable");
+    assert_int_equal(chmod(path, 0700), 0);
+    assert_true(process_can_run(path, why, sizeof(why)));
+    assert_int_equal(unlink(path), 0);
+    assert_false(process_can_run(path, why, sizeof(why)));
+    assert_string_equal(why, "no such program");
+    assert_false(process_can_run("/tmp", why, sizeof(why)));
+    assert_string_equal(why, "not executable");
+    assert_false(process_can_run("shunt-no-such-program", why, sizeof(why)));
+    assert_string_equal(why, "no such program");
+    assert_false(process_can_run("/bin/sh/x", why, sizeof(why)));
+    assert_string_equal(why, "Not a directory");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -207,6 +234,7 @@ int main(void)
         cmocka_unit_test(input_that_nobody_reads_does_no_harm),
         cmocka_unit_test(one_that_is_missing_is_told_later),
         cmocka_unit_test(a_cancelled_one_is_gone),
+        cmocka_unit_test(what_can_be_run_is_told),
     };
     int failed;
 

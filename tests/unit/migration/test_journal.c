@@ -100,7 +100,8 @@ static int append(struct journal *journal, const char *service, const char *kind
     int rc;
 
     snprintf(id, sizeof(id), "%s-%d", service, value / 1000);
-    record = json_pack("{s:s, s:s, s:s, s:i}", "service", service, "kind", kind, "id", id, "value", value);
+    record = json_pack("{s:s, s:s, s:s, s:s, s:i}", "service", service, "kind", kind, "id", id, "phase",
+                       "idle", "value", value);
     assert_non_null(record);
     rc = journal_append(journal, record, true, NULL);
     json_decref(record);
@@ -322,6 +323,48 @@ static void write_header(const struct place *place, const char *format, int vers
     json_decref(header);
 }
 
+/* Whole lines that say what cannot be: a program that went by them would send the traffic anywhere. */
+static void impossible_states_are_refused(void **state)
+{
+    static const char *const states[] = {
+        "{\"service\":\"web\",\"kind\":\"state\",\"phase\":\"rampling\",\"share_bp\":100,\"n\":2}",
+        "{\"service\":\"web\",\"kind\":\"progress\",\"phase\":7,\"share_bp\":100,\"n\":2}",
+        "{\"service\":\"web\",\"kind\":\"state\",\"share_bp\":100,\"n\":2}",
+        "{\"service\":\"web\",\"kind\":\"state\",\"phase\":\"ramping\",\"share_bp\":10001,\"n\":2}",
+        "{\"service\":\"web\",\"kind\":\"state\",\"phase\":\"ramping\",\"share_bp\":-1,\"n\":2}",
+        "{\"service\":\"web\",\"kind\":\"state\",\"phase\":\"rolling-back\",\"back_bp\":20000,\"n\":2}",
+    };
+    struct place *place = *state;
+    struct journal *journal = open_good(place);
+    char text[8192];
+    char after[8192];
+    struct err_text err;
+    size_t len;
+
+    assert_int_equal(append(journal, "web", "state", 1), 0);
+    journal_close(journal);
+    len = read_all(place, text, sizeof(text));
+    for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
+        json_t *record = json_loads(states[i], 0, NULL);
+        size_t line_len = 0;
+        char *line = journal_line_encode(record, &line_len);
+
+        assert_non_null(line);
+        memcpy(text + len, line, line_len);
+        write_all_of(place, text, len + line_len);
+        assert_int_equal(open_bad(place, &err), ERR_CORRUPT);
+        assert_non_null(strstr(err.text, "line 3 says what cannot be"));
+        assert_non_null(strstr(err.text, "move it away"));
+        assert_int_equal(read_all(place, after, sizeof(after)), len + line_len);
+        free(line);
+        json_decref(record);
+    }
+    write_all_of(place, text, len);
+    journal = open_good(place);
+    assert_int_equal(tally_of(journal, "web").count, 1);
+    journal_close(journal);
+}
+
 static void other_formats_are_refused(void **state)
 {
     struct place *place = *state;
@@ -417,8 +460,8 @@ static void fill(struct journal *journal, int from, int to)
         memset(blank, 'x', sizeof(blank) - 1);
         blank[sizeof(blank) - 1] = '\0';
         snprintf(id, sizeof(id), "web-%d", i / 100);
-        record = json_pack("{s:s, s:s, s:s, s:i, s:s}", "service", "web", "kind", "state", "id", id, "value",
-                           i, "text", blank);
+        record = json_pack("{s:s, s:s, s:s, s:s, s:i, s:s}", "service", "web", "kind", "state", "id", id,
+                           "phase", "idle", "value", i, "text", blank);
         assert_int_equal(journal_append(journal, record, false, NULL), 0);
         json_decref(record);
     }
@@ -534,6 +577,7 @@ int main(void)
         IN_A_PLACE(cut_at_every_byte),
         IN_A_PLACE(damage_in_the_middle_is_refused),
         IN_A_PLACE(other_formats_are_refused),
+        IN_A_PLACE(impossible_states_are_refused),
         IN_A_PLACE(a_full_disk_leaves_no_half_line),
         IN_A_PLACE(killed_at_each_point_of_an_append),
         IN_A_PLACE(a_long_one_is_made_short),

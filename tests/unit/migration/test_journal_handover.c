@@ -40,7 +40,8 @@ static int teardown(void **state)
 static int put(struct journal *journal, int value)
 {
     struct err_text err;
-    json_t *record = json_pack("{s:s, s:s, s:i}", "service", "web", "kind", "state", "value", value);
+    json_t *record =
+        json_pack("{s:s, s:s, s:s, s:i}", "service", "web", "kind", "state", "phase", "idle", "value", value);
     int rc = journal_append(journal, record, true, &err);
     json_decref(record);
     return rc;
