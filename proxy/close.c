@@ -84,10 +84,20 @@ static bool is_gone(const struct stream *stream)
     return stream->recv_failed || (stream->ended && stream->send_failed);
 }
 
+/* The other side had ended in order, and all that was known to be said: many programs (Redis, nginx) then
+ * close without a close_notify of their own. No fault of theirs, though who still reads sees an abort. */
+static bool is_curt_answer(const struct conn *conn, enum conn_side gone)
+{
+    return tls_stream_was_cut(&conn->stream[gone]) && conn->stream[CONN_OTHER(gone)].relayed;
+}
+
 static enum stats_close reason_of(const struct conn *conn, enum conn_side gone)
 {
     if (conn->stream[gone].unable) {
         return STATS_CLOSE_INTERNAL;
+    }
+    if (is_curt_answer(conn, gone)) {
+        return gone == CONN_BACKEND ? STATS_CLOSE_CLIENT_CLOSED : STATS_CLOSE_BACKEND_CLOSED;
     }
     if (gone == CONN_CLIENT) {
         return STATS_CLOSE_CLIENT_RESET;

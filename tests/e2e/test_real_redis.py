@@ -1,57 +1,17 @@
 """Redis is moved to another Redis while redis-benchmark, redis-cli and clients of our own use it: no command fails,
 and each that was answered has run once."""
 import os
-import re
-import threading
 
 import pytest
 from shunt import moves
-from shunt.clients import connect
 from shunt.config import service, steps
+from shunt.counting import Counting
 from shunt.programs import find, output
 from shunt.servers import Redis, pair
-from shunt.waiting import scaled, wait_until
+from shunt.waiting import wait_until
 
-CLIENTS = 4
 # A kept connection ends after so many commands, as those of a pool do.
 KEPT_COMMANDS = 300
-
-
-class Counting:
-    """Clients that add 1 to a counter, again and again, on connections that last for a number of commands."""
-
-    def __init__(self, port, commands):
-        self.port, self.commands = port, commands
-        self.done, self.failures, self.stopping = [0] * CLIENTS, [], threading.Event()
-        self.threads = [threading.Thread(target=self.work, args=(i,), daemon=True) for i in range(CLIENTS)]
-        for thread in self.threads:
-            thread.start()
-
-    def work(self, i):
-        try:
-            while not self.stopping.is_set():
-                with connect(self.port) as peer:
-                    for _ in range(self.commands):
-                        peer.send(b"INCR counting\r\n")
-                        reply = peer.receive_line()
-                        assert re.fullmatch(rb":\d+\r\n", reply), reply
-                        self.done[i] += 1
-                        if self.stopping.is_set():
-                            break
-        except (OSError, AssertionError) as failure:
-            self.failures.append(failure)
-
-    def report(self):
-        """Ends the load; how many commands were answered, all of them well."""
-        self.stop()
-        assert not self.failures, self.failures
-        return sum(self.done)
-
-    def stop(self):
-        self.stopping.set()
-        for thread in self.threads:
-            thread.join(scaled(30))
-            assert not thread.is_alive(), "a client did not end"
 
 
 @pytest.fixture(scope="module", name="servers")

@@ -243,6 +243,26 @@ def test_a_cut_reply_is_passed_on_as_an_abort_behind_the_tail(daemon, server, pk
     assert shunt.backend("old")["errors"]["abort"] == 1
 
 
+def test_an_end_answered_by_a_cut_is_nobodys_fault(daemon, server, pki, good):
+    """Redis and nginx answer close_notify by closing without one. Whoever reads on sees an abort behind the tail, as
+    always; but the client had ended first, and the backend is no worse for it."""
+    def script(peer):
+        assert peer.receive_all() == b"x"
+        peer.send(pattern(MIB))
+        peer.cut()
+        peer.stopping.wait(5)
+
+    shunt = daemon(service([server(over_tls(script, server_context(good))).address], **group(pki)))
+    with connect(shunt.port()) as client:
+        client.send(b"x")
+        client.shut()
+        assert client.receive(MIB) == pattern(MIB)
+        assert client.was_reset()
+    wait_until(lambda: closed(shunt, "client-closed") == 1, "counted")
+    assert metric(shunt, "shunt_service_tls_truncated_total") == 1
+    assert shunt.backend("old")["errors"]["abort"] == 0
+
+
 @pytest.mark.parametrize("size", [1, 16384, 32768, 65536, 131072])
 def test_ping_pong_through_tls_on_both_sides(daemon, server, pki, good, size):
     front = {"certificates": [{"certificate": str(good[0]), "key": str(good[1])}]}
