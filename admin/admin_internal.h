@@ -197,8 +197,12 @@ json_t *render_json_formers(const struct admin *admin);
 
 /* render_tls.c: the certificates that clients are shown; nothing where a service has none. */
 void render_certificates(FILE *out, const struct admin_service *service);
-/* The same in JSON, added to the object of a service (`certificates`). Returns the object, NULL without
- * memory. */
+/* TLS handshakes that came to nothing, by reason: a line for each side where there are any; as JSON (new
+ * reference, NULL without memory) all of them. */
+void render_tls_failures(FILE *out, const struct stats_service_reading *reading);
+json_t *render_json_tls_failures(const struct stats_service_reading *reading);
+/* The certificates in JSON, added to the object of a service (`certificates`). Returns the object, NULL
+ * without memory. */
 json_t *render_json_add_certificates(json_t *object, const struct admin_service *service);
 /* Seconds until it ends; below 0: it has. */
 int64_t render_certificate_left_s(const struct proxy_certificate *certificate);

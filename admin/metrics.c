@@ -255,6 +255,13 @@ static void add_certificates(struct exposition *all, const struct admin_service 
     }
 }
 
+static void add_tls_failed(struct exposition *all, const struct place *place, enum stats_side side,
+                           enum stats_tls_failure failure, uint64_t n)
+{
+    enum metric_id id = side == STATS_SIDE_CLIENT ? METRIC_ID_TLS_FAILED : METRIC_ID_TLS_BACKEND_FAILED;
+    add_labelled(all, id, place, "reason", stats_tls_name(failure), n);
+}
+
 static void add_service(struct exposition *all, const struct admin_service *service)
 {
     const struct place place = {.service = service->name};
@@ -269,6 +276,12 @@ static void add_service(struct exposition *all, const struct admin_service *serv
     for (size_t i = 0; i < STATS_CLOSE_COUNT; i++) {
         add_labelled(all, METRIC_ID_CLOSED, &place, "reason", stats_close_name((enum stats_close)i),
                      reading.closed[i]);
+    }
+    for (size_t side = 0; side < STATS_SIDES; side++) {
+        for (size_t i = 0; i < STATS_TLS_COUNT; i++) {
+            add_tls_failed(all, &place, (enum stats_side)side, (enum stats_tls_failure)i,
+                           reading.tls_failed[side][i]);
+        }
     }
     if (service->health != NULL) {
         add(all, METRIC_ID_CHECKS_SKIPPED, &place, health_skipped(service->health));

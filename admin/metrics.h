@@ -21,6 +21,10 @@
     X(LOG_LEFT_OUT, "shunt_log_lines_left_out_total", COUNTER, "log lines beyond log.rate")                  \
     X(SERVICE_OPEN, "shunt_service_connections_open", GAUGE, "client connections open now")                  \
     X(CLOSED, "shunt_connections_closed_total", COUNTER, "client connections ended, by reason")              \
+    X(TLS_FAILED, "shunt_tls_handshakes_failed_total", COUNTER,                                              \
+      "TLS handshakes with clients that came to nothing, by reason")                                         \
+    X(TLS_BACKEND_FAILED, "shunt_tls_backend_handshakes_failed_total", COUNTER,                              \
+      "TLS handshakes with backends that came to nothing, by reason")                                        \
     X(SHARE, "shunt_share_ratio", GAUGE, "share of the step, or set by hand, 0 to 1")                        \
     X(ROUTED_SHARE, "shunt_routed_share_ratio", GAUGE,                                                       \
       "part of the new connections that go to the target, 0 to 1; with aim = live not that of the step")     \

@@ -271,6 +271,7 @@ static void write_clients(FILE *out, const struct admin_service *service)
         }
     }
     fputc('\n', out);
+    render_tls_failures(out, &reading);
 }
 
 /* "gate  ✔ error-rate 0.02% ≤ 1% (n=4812)   ◌ error-increase needs ~300 more connections" */

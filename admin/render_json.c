@@ -223,10 +223,11 @@ static json_t *json_of_connections(const struct admin_service *service)
         (void)json_object_set_new(closed, stats_close_name((enum stats_close)i),
                                   json_integer((json_int_t)reading.closed[i]));
     }
-    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "open", (json_int_t)render_open(service), "accepted",
-                     (json_int_t)reading.accepted, "refused", (json_int_t)reading.refused, "retries",
-                     (json_int_t)reading.retries, "spilled", (json_int_t)reading.spilled, "queued",
-                     (json_int_t)reading.queued, "closed", closed);
+    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:o}", "open", (json_int_t)render_open(service),
+                     "accepted", (json_int_t)reading.accepted, "refused", (json_int_t)reading.refused,
+                     "retries", (json_int_t)reading.retries, "spilled", (json_int_t)reading.spilled, "queued",
+                     (json_int_t)reading.queued, "closed", closed, "tls_failed",
+                     render_json_tls_failures(&reading));
 }
 
 /* Where it really listens; what the configuration says where there is no proxy (tests). */

@@ -1,4 +1,7 @@
-/* The certificates that a service shows to clients, in `status` as text and as JSON. Control thread. */
+/*
+ * The certificates that a service shows to clients, and the TLS handshakes that came to nothing, in `status`
+ * as text and as JSON. Control thread.
+ */
 #include "admin/admin_internal.h"
 #include "core/clock.h"
 
@@ -41,6 +44,39 @@ void render_certificates(FILE *out, const struct admin_service *service)
         }
     }
     fputs(count(service) > 0 ? "\n" : "", out);
+}
+
+void render_tls_failures(FILE *out, const struct stats_service_reading *reading)
+{
+    for (int side = 0; side < STATS_SIDES; side++) {
+        bool any = false;
+        for (int i = 0; i < STATS_TLS_COUNT; i++) {
+            if (reading->tls_failed[side][i] == 0) {
+                continue;
+            }
+            if (!any) {
+                fprintf(out, "  TLS failed with %ss: ", stats_side_name((enum stats_side)side));
+            }
+            fprintf(out, "%s%s %" PRIu64, any ? ", " : "", stats_tls_name((enum stats_tls_failure)i),
+                    reading->tls_failed[side][i]);
+            any = true;
+        }
+        fputs(any ? "\n" : "", out);
+    }
+}
+
+json_t *render_json_tls_failures(const struct stats_service_reading *reading)
+{
+    json_t *sides = json_object();
+    for (int side = 0; side < STATS_SIDES; side++) {
+        json_t *failed = json_object();
+        for (int i = 0; i < STATS_TLS_COUNT; i++) {
+            (void)json_object_set_new(failed, stats_tls_name((enum stats_tls_failure)i),
+                                      json_integer((json_int_t)reading->tls_failed[side][i]));
+        }
+        (void)json_object_set_new(sides, stats_side_name((enum stats_side)side), failed);
+    }
+    return sides;
 }
 
 json_t *render_json_add_certificates(json_t *object, const struct admin_service *service)

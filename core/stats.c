@@ -26,6 +26,21 @@ const char *stats_error_name(enum stats_error error)
     return (unsigned)error < STATS_ERROR_COUNT ? names[error] : "unknown";
 }
 
+const char *stats_tls_name(enum stats_tls_failure failure)
+{
+    static const char *const names[STATS_TLS_COUNT] = {
+#define STATS_NAME(name, text, help) [STATS_TLS_##name] = (text),
+        STATS_TLS_FAILURES(STATS_NAME)
+#undef STATS_NAME
+    };
+    return (unsigned)failure < STATS_TLS_COUNT ? names[failure] : "unknown";
+}
+
+const char *stats_side_name(enum stats_side side)
+{
+    return side == STATS_SIDE_CLIENT ? "client" : "backend";
+}
+
 static uint64_t read_counter(const _Atomic uint64_t *counter)
 {
     return atomic_load_explicit(counter, memory_order_relaxed);
@@ -37,6 +52,11 @@ void stats_service_read_add(const struct stats_service *from, struct stats_servi
      * without having been accepted. */
     for (size_t i = 0; i < STATS_CLOSE_COUNT; i++) {
         to->closed[i] += read_counter(&from->closed[i]);
+    }
+    for (size_t side = 0; side < STATS_SIDES; side++) {
+        for (size_t i = 0; i < STATS_TLS_COUNT; i++) {
+            to->tls_failed[side][i] += read_counter(&from->tls_failed[side][i]);
+        }
     }
 #define STATS_READ(name, help) to->name += read_counter(&from->name);
     STATS_SERVICE_COUNTERS(STATS_READ)
@@ -68,6 +88,11 @@ void stats_service_reading_add(const struct stats_service_reading *from, struct 
     STATS_SERVICE_COUNTERS(STATS_ADD)
     for (size_t i = 0; i < STATS_CLOSE_COUNT; i++) {
         to->closed[i] += from->closed[i];
+    }
+    for (size_t side = 0; side < STATS_SIDES; side++) {
+        for (size_t i = 0; i < STATS_TLS_COUNT; i++) {
+            to->tls_failed[side][i] += from->tls_failed[side][i];
+        }
     }
 }
 

@@ -61,6 +61,30 @@ enum stats_error {
         STATS_ERROR_COUNT
 };
 
+/* Why a TLS handshake came to nothing, with a client or with a backend: X(NAME, "name", "what it means"). */
+#define STATS_TLS_FAILURES(X)                                                                                \
+    X(TIMEOUT, "timeout", "not complete in time")                                                            \
+    X(ABORTED, "aborted", "the peer ended or reset the connection")                                          \
+    X(NOT_TLS, "not-tls", "the peer sent something else than TLS")                                           \
+    X(VERSION, "version", "no version of TLS in common")                                                     \
+    X(CIPHER, "cipher", "no cipher, group or signature in common")                                           \
+    X(PROTOCOL, "protocol", "no application protocol (ALPN) in common")                                      \
+    X(SERVER_NAME, "server-name", "no certificate for the name that was asked for")                          \
+    X(CERTIFICATE, "certificate", "the peer showed no certificate, or one that is not believed")             \
+    X(REFUSED, "refused", "the peer broke off with an alert; mostly it does not believe our certificate")    \
+    X(LIMIT, "limit", "as many handshakes were under way as may be")                                         \
+    X(OTHER, "other", "messages that make no sense, or no memory")
+
+enum stats_tls_failure {
+#define STATS_ENUM(name, text, help) STATS_TLS_##name,
+    STATS_TLS_FAILURES(STATS_ENUM)
+#undef STATS_ENUM
+        STATS_TLS_COUNT
+};
+
+/* With whom a handshake is. */
+enum stats_side { STATS_SIDE_CLIENT, STATS_SIDE_BACKEND, STATS_SIDES };
+
 /* Counters of a service: X(name, "help"). */
 #define STATS_SERVICE_COUNTERS(X)                                                                            \
     X(accepted, "connections accepted")                                                                      \
@@ -88,6 +112,7 @@ struct stats_service {
 #define STATS_FIELD(name, help) _Atomic uint64_t name;
     STATS_SERVICE_COUNTERS(STATS_FIELD)
     _Atomic uint64_t closed[STATS_CLOSE_COUNT];
+    _Atomic uint64_t tls_failed[STATS_SIDES][STATS_TLS_COUNT];
 } __attribute__((aligned(64)));
 
 struct stats_backend {
@@ -103,6 +128,7 @@ struct stats_service_reading {
 #define STATS_FIELD(name, help) uint64_t name;
     STATS_SERVICE_COUNTERS(STATS_FIELD)
     uint64_t closed[STATS_CLOSE_COUNT];
+    uint64_t tls_failed[STATS_SIDES][STATS_TLS_COUNT];
 };
 
 struct stats_backend_reading {
@@ -122,6 +148,9 @@ static inline void stats_add(_Atomic uint64_t *counter, uint64_t n)
 
 const char *stats_close_name(enum stats_close reason);
 const char *stats_error_name(enum stats_error error);
+const char *stats_tls_name(enum stats_tls_failure failure);
+/* "client", "backend". */
+const char *stats_side_name(enum stats_side side);
 
 /* Add one worker's counters to a reading that began as all zero. Any thread. */
 void stats_service_read_add(const struct stats_service *from, struct stats_service_reading *to);

@@ -73,6 +73,19 @@ static json_t *write_backend(const struct backend *backend)
     return object;
 }
 
+static json_t *write_tls_failed(const struct stats_service_reading *reading)
+{
+    json_t *object = json_object();
+    for (int side = 0; side < STATS_SIDES; side++) {
+        json_t *failed = json_object();
+        for (int i = 0; i < STATS_TLS_COUNT; i++) {
+            put(failed, stats_tls_name((enum stats_tls_failure)i), reading->tls_failed[side][i]);
+        }
+        (void)json_object_set_new(object, stats_side_name((enum stats_side)side), failed);
+    }
+    return object;
+}
+
 static json_t *write_service(const struct app_service *service)
 {
     struct stats_service_reading reading;
@@ -85,6 +98,7 @@ static json_t *write_service(const struct app_service *service)
     for (int i = 0; i < STATS_CLOSE_COUNT; i++) {
         put(closed, stats_close_name((enum stats_close)i), reading.closed[i]);
     }
+    (void)json_object_set_new(object, "tls_failed", write_tls_failed(&reading));
     for (size_t g = 0; g < routing_groups(service->routing); g++) {
         json_t *group = json_object();
         for (size_t b = 0; b < routing_backends(service->routing, g); b++) {
@@ -216,6 +230,16 @@ static void inherit_backend(struct backend *backend, const json_t *object)
     (void)(backend_inherit(backend, get(object, "open"), object != NULL ? &reading : NULL) == 0);
 }
 
+static void read_tls_failed(const json_t *object, struct stats_service_reading *reading)
+{
+    for (int side = 0; side < STATS_SIDES; side++) {
+        const json_t *failed = json_object_get(object, stats_side_name((enum stats_side)side));
+        for (int i = 0; i < STATS_TLS_COUNT; i++) {
+            reading->tls_failed[side][i] = get(failed, stats_tls_name((enum stats_tls_failure)i));
+        }
+    }
+}
+
 static void inherit_service(const struct app_service *service, const json_t *object)
 {
     struct stats_service_reading reading = {0};
@@ -226,6 +250,7 @@ static void inherit_service(const struct app_service *service, const json_t *obj
     for (int i = 0; i < STATS_CLOSE_COUNT; i++) {
         reading.closed[i] = get(closed, stats_close_name((enum stats_close)i));
     }
+    read_tls_failed(json_object_get(object, "tls_failed"), &reading);
     proxy_service_inherit(service->proxy, &reading);
     for (size_t g = 0; g < routing_groups(service->routing); g++) {
         const json_t *group = json_object_get(groups, routing_group_name(service->routing, g));

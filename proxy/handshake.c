@@ -76,9 +76,15 @@ static void tell_failure(const struct conn *conn, const char *why)
     }
 }
 
-/* In order, so that the alert arrives: to somebody who speaks TLS that is no answer. */
-static void client_failed(struct conn *conn, const char *why, uint64_t now_us)
+static void count_failure(const struct conn *conn, enum stats_side side, enum stats_tls_failure failure)
 {
+    stats_add(&conn->home->stats.tls_failed[side][failure], 1);
+}
+
+/* In order, so that the alert arrives: to somebody who speaks TLS that is no answer. */
+static void client_failed(struct conn *conn, enum stats_tls_failure failure, const char *why, uint64_t now_us)
+{
+    count_failure(conn, STATS_SIDE_CLIENT, failure);
     tell_failure(conn, why);
     stream_close(&conn->stream[CONN_CLIENT], false);
     close_now(conn, STATS_CLOSE_HANDSHAKE_FAILED, now_us);
@@ -89,7 +95,7 @@ static void client_done(struct conn *conn, uint64_t now_us)
     struct stats_service *stats = &conn->home->stats;
     const char *why = NULL;
     if (!tls_front_is_verified(tls_stream_ssl(&conn->stream[CONN_CLIENT]), &why)) {
-        client_failed(conn, why, now_us);
+        client_failed(conn, STATS_TLS_CERTIFICATE, why, now_us);
         return;
     }
     stats_add(&stats->tls_handshakes, 1);
@@ -124,6 +130,7 @@ void handshake_begin(struct conn *conn, uint64_t now_us)
     struct stream *client = &conn->stream[CONN_CLIENT];
     if (!enter(conn)) {
         stats_add(&conn->home->stats.refused, 1);
+        count_failure(conn, STATS_SIDE_CLIENT, STATS_TLS_LIMIT);
         close_now(conn, STATS_CLOSE_LIMIT, now_us);
         return;
     }
@@ -153,31 +160,32 @@ void handshake_go_on(struct conn *conn, uint64_t now_us)
         return;
     case TLS_FAILED:
         tls_stream_describe_failure(client, why, sizeof(why));
-        client_failed(conn, why, now_us);
+        client_failed(conn, tls_stream_failure(client), why, now_us);
         return;
     }
 }
 
 void handshake_on_timeout(struct conn *conn, uint64_t now_us)
 {
-    client_failed(conn, "not complete in time", now_us);
+    client_failed(conn, STATS_TLS_TIMEOUT, "not complete in time", now_us);
 }
 
 /* ---- with a backend */
 
 /* Backends are ours: who runs them must hear of it. */
-static void tell_call_failure(const struct conn *conn, const char *why)
+static void tell_call_failure(const struct conn *conn, enum stats_tls_failure failure, const char *why)
 {
+    count_failure(conn, STATS_SIDE_BACKEND, failure);
     log_line(LOG_LEVEL_WARN, "TLS handshake with a backend failed",
              LOG_TEXT("service", conn->home->service->name),
              LOG_TEXT("group", routing_group_name(conn->home->service->routing, conn->lease.group)),
              LOG_TEXT("backend", backend_name(conn->lease.backend)), LOG_TEXT("why", why));
 }
 
-static enum tls_progress call_failed(struct conn *conn, const char *why)
+static enum tls_progress call_failed(struct conn *conn, enum stats_tls_failure failure, const char *why)
 {
     tls_call_forget(SSL_get_app_data(tls_stream_ssl(&conn->stream[CONN_BACKEND])));
-    tell_call_failure(conn, why);
+    tell_call_failure(conn, failure, why);
     return TLS_FAILED;
 }
 
@@ -194,7 +202,7 @@ enum tls_progress handshake_call(struct conn *conn, struct tls_back *back)
     }
     SSL *ssl = tls_back_connect(back, &spec, &call);
     if (ssl == NULL || !tls_stream_begin(backend, ssl, tls_call_drop, call)) {
-        tell_call_failure(conn, "no memory");
+        tell_call_failure(conn, STATS_TLS_OTHER, "no memory");
         conn->lease.excused = true; /* ours, not the backend's */
         return TLS_FAILED;
     }
@@ -212,13 +220,13 @@ enum tls_progress handshake_call_go_on(struct conn *conn)
     SSL *ssl = tls_stream_ssl(backend);
     if (progress == TLS_FAILED) {
         tls_stream_describe_failure(backend, words, sizeof(words));
-        return call_failed(conn, words);
+        return call_failed(conn, tls_stream_failure(backend), words);
     }
     if (progress == TLS_PENDING) {
         return progress;
     }
     if (!tls_call_is_verified(SSL_get_app_data(ssl), ssl, &why)) {
-        return call_failed(conn, why);
+        return call_failed(conn, STATS_TLS_CERTIFICATE, why);
     }
     stats_add(&stats->tls_backend_handshakes, 1);
     if (tls_stream_is_resumed(backend)) {
@@ -229,5 +237,5 @@ enum tls_progress handshake_call_go_on(struct conn *conn)
 
 void handshake_call_overdue(struct conn *conn)
 {
-    tell_call_failure(conn, "not complete in time");
+    tell_call_failure(conn, STATS_TLS_TIMEOUT, "not complete in time");
 }

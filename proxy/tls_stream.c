@@ -11,6 +11,7 @@
 #include "proxy/tls_stream.h"
 
 #include "core/openssl.h"
+#include "proxy/tls_failure.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -306,6 +307,29 @@ void tls_stream_describe_failure(const struct stream *stream, char *out, size_t 
     } else {
         (void)snprintf(out, size, "%s", why != NULL ? why : "unknown");
     }
+}
+
+/* Verification found something; without verification nothing counts. */
+static bool is_disbelieved(const SSL *ssl)
+{
+    return SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE && SSL_get_verify_result(ssl) != X509_V_OK;
+}
+
+enum stats_tls_failure tls_stream_failure(const struct stream *stream)
+{
+    const struct tls_stream *tls = stream->tls;
+    unsigned long code = ERR_peek_error();
+    if (is_disbelieved(tls->ssl)) {
+        return STATS_TLS_CERTIFICATE;
+    }
+    if (code != 0 && ERR_GET_LIB(code) == ERR_LIB_SSL) {
+        enum stats_tls_failure known = tls_failure_of(ERR_GET_REASON(code));
+        if (known != STATS_TLS_OTHER) {
+            return known;
+        }
+    }
+    return tls->recv_error != 0 || tls->send_error != 0 || tls->peer_ended ? STATS_TLS_ABORTED
+                                                                           : STATS_TLS_OTHER;
 }
 
 /* ---- bytes */

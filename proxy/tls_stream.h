@@ -11,6 +11,7 @@
 #define PROXY_TLS_STREAM_H
 
 #include "core/err.h"
+#include "core/stats.h"
 #include "proxy/stream.h"
 
 #include <stdbool.h>
@@ -31,7 +32,8 @@ MUST_CHECK bool tls_stream_begin(struct stream *stream, struct ssl_st *ssl, void
                                  void *context);
 /* Goes on with the handshake as far as it gets. */
 enum tls_progress tls_stream_handshake(struct stream *stream);
-/* Why a handshake failed, for people. */
+/* Why a handshake failed: as it is counted, and for people. Right after it did. */
+enum stats_tls_failure tls_stream_failure(const struct stream *stream);
 void tls_stream_describe_failure(const struct stream *stream, char *out, size_t size);
 /* The peer ended the connection without saying so by TLS. */
 bool tls_stream_was_cut(const struct stream *stream);
