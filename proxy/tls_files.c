@@ -1,6 +1,8 @@
 /* Certificates, keys and what goes with them from files: see proxy/tls_files.h. What is done with them is in
  * proxy/tls_front.c. */
 #include "proxy/tls_files.h"
+
+#include "core/log.h"
 #include "proxy/tls_phrase.h"
 
 #include <stdint.h>
@@ -148,7 +150,20 @@ static int read_key(const struct config_certificate *config, struct tls_certific
     return rc;
 }
 
-/* An OCSP response as a file has it; what is no longer good is not shown, see tls_staple_is_good. */
+/* Told by the serial number: the authority's certificate, which its name in a response is made of, need not
+ * be at hand. */
+static bool is_about(const OCSP_SINGLERESP *answer, const X509 *leaf)
+{
+    ASN1_INTEGER *serial = NULL;
+    OCSP_CERTID *id = OCSP_CERTID_dup(OCSP_SINGLERESP_get0_id(answer));
+    bool same = id != NULL && OCSP_id_get0_info(NULL, NULL, NULL, &serial, id) == 1 &&
+                ASN1_INTEGER_cmp(serial, X509_get0_serialNumber(leaf)) == 0;
+    OCSP_CERTID_free(id);
+    return same;
+}
+
+/* An OCSP response as a file has it. What is no longer good is not shown, nor what is about another
+ * certificate: that is how it is after a renewal, until the next response has come. */
 static int read_staple(const char *path, struct tls_certificate *out, struct err_text *err)
 {
     ERR_clear_error();
@@ -164,13 +179,20 @@ static int read_staple(const char *path, struct tls_certificate *out, struct err
     OCSP_BASICRESP *basic = OCSP_response_get1_basic(response);
     ASN1_GENERALIZEDTIME *until = NULL;
     int status = V_OCSP_CERTSTATUS_UNKNOWN;
+    bool about = false;
     if (basic != NULL && OCSP_resp_count(basic) == 1) {
         status = OCSP_single_get0_status(OCSP_resp_get0(basic, 0), NULL, NULL, NULL, &until);
+        about = is_about(OCSP_resp_get0(basic, 0), out->leaf);
     }
     out->staple_end_s = until != NULL ? end_of(until) : INT64_MAX;
     OCSP_BASICRESP_free(basic);
     if (status == V_OCSP_CERTSTATUS_GOOD) {
         out->staple_len = i2d_OCSP_RESPONSE(response, &out->staple);
+    }
+    if (out->staple_len > 0 && !about) {
+        out->staple_end_s = 0;
+        log_line(LOG_LEVEL_WARN, "an OCSP response is not shown: it is about another certificate",
+                 LOG_TEXT("file", path));
     }
     OCSP_RESPONSE_free(response);
     ERR_clear_error();

@@ -270,14 +270,18 @@ def test_a_stapled_response(front, pki, tmp_path, pairs):
     openssl("ocsp", "-issuer", pki.certificate, "-cert", pair[0], "-reqout", request, "-no_nonce")
     openssl("ocsp", "-index", index, "-CA", pki.certificate, "-rsigner", pki.certificate, "-rkey", pki.key, "-reqin",
             request, "-respout", der, "-ndays", "2")
-    port = front({"certificates": [certificate(pair, ocsp=str(der)), certificate(pairs["exact"])]}).port()
+    shunt = front({"certificates": [certificate(pair, ocsp=str(der)), certificate(pairs["exact"])]})
 
-    def status(name):
+    def status(name, port=shunt.port()):
         return subprocess.run([find("openssl"), "s_client", "-connect", f"127.0.0.1:{port}", "-status", "-servername", name],
                               input=b"", capture_output=True, timeout=scaled(20), check=False).stdout.decode()
 
     assert "OCSP Response Status: successful" in status("default.example")
     assert "OCSP response: no response sent" in status("one.star.example")
+    assert "about another certificate" not in shunt.log()
+    renewed = front({"certificates": [certificate(pairs["exact"], ocsp=str(der))]})
+    assert "OCSP response: no response sent" in status("one.star.example", renewed.port())
+    assert "an OCSP response is not shown: it is about another certificate" in renewed.log()
 
 
 def test_without_authorities_nobody_can_be_verified(tmp_path, pairs):
