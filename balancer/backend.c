@@ -81,7 +81,8 @@ struct backend *backend_create(const struct routing_backend_spec *spec, uint32_t
     backend->slow_start_us = spec->slow_start_us;
     backend->ramp.part = BACKEND_PART_FULL;
     backend->backup = spec->backup;
-    backend->state = BACKEND_UNKNOWN;
+    backend->state = spec->unproven ? BACKEND_DOWN : BACKEND_UNKNOWN;
+    backend->assumed = spec->unproven;
     backend->admin = BACKEND_READY;
     backend->agent_admin = BACKEND_READY;
     backend->agent_percent = 100;
@@ -144,6 +145,11 @@ uint32_t backend_weight(const struct backend *backend)
 enum backend_admin backend_agent_admin(const struct backend *backend)
 {
     return backend->agent_admin;
+}
+
+bool backend_is_assumed(const struct backend *backend)
+{
+    return backend->assumed;
 }
 
 uint32_t backend_agent_percent(const struct backend *backend)

@@ -14,6 +14,7 @@ struct backend_terms {
     uint32_t weight; /* only where it had been removed */
     uint32_t limit;
     uint64_t slow_start_us;
+    bool unproven; /* as weight */
 };
 
 struct group_change {
@@ -84,7 +85,8 @@ static int prepare_old(struct routing *routing, struct group_change *change,
             change->terms[change->backends_len] =
                 (struct backend_terms){.weight = spec->backends[i].weight,
                                        .limit = spec->backends[i].limit,
-                                       .slow_start_us = spec->backends[i].slow_start_us};
+                                       .slow_start_us = spec->backends[i].slow_start_us,
+                                       .unproven = spec->backends[i].unproven};
             change->backends[change->backends_len++] = same;
         }
     }
@@ -203,13 +205,14 @@ static void remove_backend(struct routing *routing, struct backend *backend)
 }
 
 /* As if it were new, but for what it has open and has counted. */
-static void bring_back(struct routing *routing, struct backend *backend, uint32_t weight, bool others)
+static void bring_back(struct routing *routing, struct backend *backend, const struct backend_terms *terms,
+                       bool others)
 {
     backend->removed = false;
     backend->leaving = false;
-    backend->weight = weight;
-    backend->state = BACKEND_UNKNOWN;
-    backend->assumed = false;
+    backend->weight = terms->weight;
+    backend->state = terms->unproven ? BACKEND_DOWN : BACKEND_UNKNOWN;
+    backend->assumed = terms->unproven;
     backend->admin = BACKEND_READY;
     backend->forced = BACKEND_AUTO;
     backend->agent_admin = BACKEND_READY;
@@ -229,7 +232,7 @@ static void apply_terms(struct routing *routing, struct group_change *change, bo
         backend->limit = change->terms[i].limit;
         backend->slow_start_us = change->terms[i].slow_start_us;
         if (backend->removed) {
-            bring_back(routing, backend, change->terms[i].weight, others);
+            bring_back(routing, backend, &change->terms[i], others);
         }
     }
     for (uint32_t i = change->fresh_from; others && i < change->backends_len; i++) {

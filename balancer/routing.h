@@ -72,6 +72,7 @@ struct routing_backend_spec {
     uint32_t limit;         /* connections at a time; 0: no limit */
     uint64_t slow_start_us; /* how long its weight rises when it comes back; 0: it has it at once */
     bool backup;
+    bool unproven; /* a new one is taken for down until its state is set: it gets nothing before */
 };
 
 /* Below threshold_bp of the backends that the operator lets serve, a group is in panic: then action says who
@@ -271,6 +272,8 @@ enum backend_admin backend_admin(const struct backend *backend);
 uint32_t backend_weight(const struct backend *backend);
 enum backend_admin backend_agent_admin(const struct backend *backend);
 uint32_t backend_agent_percent(const struct backend *backend);
+/* Its state is only assumed: nothing has looked at it yet. */
+bool backend_is_assumed(const struct backend *backend);
 /* As the operator set it, as the agent did, and what counts; 0: no limit. */
 uint32_t backend_limit(const struct backend *backend);
 uint32_t backend_agent_limit(const struct backend *backend);

@@ -199,13 +199,48 @@ static bool listens_on(const struct targets_service *service, const struct addr 
     return false;
 }
 
+/* A check that talks to the port that the group talks TLS to, and does not. */
+static bool checks_plainly(const struct config_group *group)
+{
+    const struct config_health *health = &group->health;
+    switch (health->type) {
+    case CONFIG_HEALTH_HTTP:
+    case CONFIG_HEALTH_SEND_EXPECT:
+    case CONFIG_HEALTH_REDIS:
+    case CONFIG_HEALTH_POSTGRESQL:
+    case CONFIG_HEALTH_MYSQL:
+    case CONFIG_HEALTH_SMTP:
+    case CONFIG_HEALTH_LDAP:
+        return group->tls.present && !health->tls.present && !health->smtp.starttls &&
+               !health->ldap.starttls && health->port == 0;
+    default:
+        return false;
+    }
+}
+
+static int remark_group(const struct config_service *config, const struct config_group *group,
+                        enum targets_purpose purpose, struct config_errors *errors)
+{
+    if (purpose == TARGETS_RELOAD || !checks_plainly(group)) {
+        return 0;
+    }
+    return findings_add(
+        errors, group->line,
+        "services.%s.groups.%s.health: warning: the checks speak plainly to backends that the "
+        "group speaks TLS with, and will fail: the group's \"tls\" is not taken over, add "
+        "\"tls = { … };\" to \"health\"",
+        config->name, group->name);
+}
+
 static int finish_group(const struct targets *targets, const struct config_service *config, uint32_t index,
-                        struct targets_service *service, struct config_errors *errors)
+                        enum targets_purpose purpose, struct targets_service *service,
+                        struct config_errors *errors)
 {
     struct targets_group *group = &service->groups[index];
     int rc = names_specs(config, index, service->hosts, service->hosts_len, &group->backends,
                          &group->backends_len);
     bool circle = false;
+    rc = rc == 0 ? remark_group(config, &config->groups[index], purpose, errors) : rc;
     group->room =
         names_room(service->hosts, service->hosts_len, index, targets->config->resolve.max_addresses);
     for (size_t i = 0; rc == 0 && i < group->backends_len; i++) {
@@ -232,7 +267,7 @@ static int finish_service(struct targets *targets, size_t index, enum targets_pu
         worst = rc != 0 ? rc : worst;
     }
     for (uint32_t g = 0; rc != ERR_NOMEM && g < service->groups_len; g++) {
-        rc = finish_group(targets, config, g, service, errors);
+        rc = finish_group(targets, config, g, purpose, service, errors);
         worst = rc != 0 ? rc : worst;
         targets->backends += service->groups[g].backends_len;
     }

@@ -197,6 +197,19 @@ static enum backend_state initial_state(const struct health *health, const struc
     return target && group_config->type != CONFIG_HEALTH_AGENT ? BACKEND_DOWN : BACKEND_UNKNOWN;
 }
 
+bool health_must_prove(const struct config_service *config, const struct routing *routing, const char *group)
+{
+    const struct config_group *group_config = health_find_config(config, group);
+    if (group_config == NULL || group_config->health.type == CONFIG_HEALTH_NONE) {
+        return false;
+    }
+    if (group_config->health.initial != CONFIG_INITIAL_AUTO) {
+        return group_config->health.initial == CONFIG_INITIAL_DOWN;
+    }
+    return config->migration.present && group_config->health.type != CONFIG_HEALTH_AGENT &&
+           routing_find_group(routing, group) != routing_active(routing);
+}
+
 static void check_destroy(struct check *check)
 {
     if (check->probe != NULL) {
@@ -256,7 +269,7 @@ static int add_check(struct health *health, uint32_t group, struct backend *back
     if (!known || backend_state(backend) == BACKEND_UNKNOWN) {
         routing_assume_state(health->routing, backend,
                              initial_state(health, health->config, means->config, group));
-    } else { /* it was checked before */
+    } else if (!backend_is_assumed(backend)) { /* it was checked before */
         enum backend_state state = backend_state(backend);
         check->verdict.state = state == BACKEND_STARTING ? BACKEND_UP : state;
     }

@@ -51,6 +51,9 @@ uint64_t health_files_in_force(const struct health *health);
 /* Reads the authorities again, for checks that begin from then on. All or nothing: after an error (as those
  * of health_create) the ones before stay. */
 MUST_CHECK int health_reread(struct health *health, struct err_text *err);
+/* Whether a backend that is new in the group of that name must pass a check before it gets connections:
+ * health.initial, where that is not set the group is one that a migration moves to. */
+bool health_must_prove(const struct config_service *config, const struct routing *routing, const char *group);
 /*
  * Backends came or are to leave (routing_set_leaving): begins the checks of those that have none, and lets go
  * of those of backends that leave, which must be before these go. What comes is taken as at the start, what

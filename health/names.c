@@ -188,6 +188,11 @@ static int change(struct names *names, struct err_text *err)
         groups[g].panic = routing_panic_of(config, &config->groups[g]);
         rc = names_specs(config, g, hosts, names->len, &specs, &groups[g].backends_len);
         groups[g].backends = specs;
+        bool unproven =
+            names->health != NULL && health_must_prove(config, names->options.routing, groups[g].name);
+        for (size_t b = 0; rc == 0 && b < groups[g].backends_len; b++) {
+            specs[b].unproven = unproven;
+        }
         rc = rc == 0 ? 0 : err_set(err, rc, "out of memory");
     }
     if (rc == 0) {

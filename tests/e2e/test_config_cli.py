@@ -32,6 +32,17 @@ def test_a_good_configuration(tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "shunt.conf"], "checking leaves nothing behind"
 
 
+@pytest.mark.parametrize("health, warned", [
+    ({"type": "http"}, True), ({"type": "redis"}, True), ({"type": "http", "tls": {"verify": False}}, False),
+    ({"type": "http", "port": 8081}, False), ({"type": "smtp", "smtp": {"starttls": True}}, False), ({"type": "tcp"}, False),
+    ({"type": "tls", "tls": {"verify": False}}, False)])
+def test_checks_that_speak_plainly_to_tls(tmp_path, health, warned):
+    one = service(["127.0.0.1:1"], group_settings={"tls": {"verify": False}, "health": health})
+    code, text = check(tmp_path, good(tmp_path, services=[one]))
+    assert code == 0 and ": ok (" in text, text
+    assert ("groups.old.health: warning: the checks speak plainly" in text) == warned, text
+
+
 def test_all_errors_at_once_with_their_lines(tmp_path):
     code, text = check(tmp_path, """workers = "many";
 services = ( {

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from shunt.clients import connect, who
-from shunt.config import service
+from shunt.config import service, steps
 from shunt.daemon import program
 from shunt.dns import AAAA, NXDOMAIN, SERVFAIL, SILENT, A, NameServer
 from shunt.peers import named
@@ -66,6 +66,28 @@ def test_all_addresses_are_backends(shunt, port):
     assert (only["outcome"], only["addresses"], only["backend"], only["host"]) == (
         "ok", 2, f"db.test:{port}", "db.test")
     assert f"name ✔ old/db.test:{port}   2 addresses" in shunt.admin("status")
+
+
+def test_a_new_address_of_the_target_proves_itself_first(daemon, dns, port, server):
+    """The check of `two` gets the wrong answer and waits for more of it: nothing is known for a second."""
+    asks = {"type": "send-expect", "interval": "200ms", "timeout": "1s",
+            "send_expect": {"steps": [{"send": "check\\n", "expect": "one check"}]}}
+    dns.names["db.test"] = [ONE]
+    shunt = daemon(service([server(named("zone")).address], [f"db.test:{port}"], group_settings={"health": asks},
+                           migration=steps(("50%", "1h"), ("100%", "1h"))), resolve={"servers": [dns.address], **FAST})
+    wait_until(lambda: all(shunt.group(name)["usable"] == 1 for name in ("old", "new")), "both are checked")
+    shunt.ctl("start", "web").ok()
+    dns.names["db.test"] = [ONE, TWO]
+    wait_until(lambda: addresses(shunt, "new") == [ONE, TWO], "the new address is there")
+    new = next(at for at, one in enumerate(shunt.group("new")["backends"]) if one["address"].startswith(TWO))
+    seen = set()
+
+    def checked():
+        seen.update(who(shunt.port()) for _ in range(6))
+        return shunt.backend("new", new)["check"] is not None
+    wait_until(checked, "it was checked")
+    assert seen == {"zone", "one"}, seen
+    assert shunt.backend("new", new)["state"] == "down" and shunt.backend("new", new)["connections"] == 0
 
 
 def test_time_to_live_is_kept(daemon, dns, port):

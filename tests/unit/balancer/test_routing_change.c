@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Backends named by one letter each, on ports by the letter. */
+/* Backends named by one letter each, on ports by the letter; a capital one must prove itself first. */
 static size_t specs_of(const char *letters, struct routing_backend_spec *out, char names[][8])
 {
     size_t n = strlen(letters);
@@ -15,7 +15,8 @@ static size_t specs_of(const char *letters, struct routing_backend_spec *out, ch
         char text[32];
         (void)snprintf(names[i], 8, "%c", letters[i]);
         (void)snprintf(text, sizeof(text), "127.0.0.1:%d", 1000 + letters[i]);
-        out[i] = (struct routing_backend_spec){.name = names[i], .weight = 1};
+        out[i] = (struct routing_backend_spec){
+            .name = names[i], .weight = 1, .unproven = letters[i] >= 'A' && letters[i] <= 'Z'};
         assert_int_equal(addr_parse(text, NULL, &out[i].address, &err), 0);
     }
     return n;
@@ -85,6 +86,27 @@ static void expect_picks(const struct routing *routing, const char *letters)
     }
     found[len] = '\0';
     assert_string_equal(found, letters);
+}
+
+/* No view, not even the first that knows it, gives it connections. */
+static void who_must_prove_himself_waits(void **state)
+{
+    struct routing *routing = make((const struct wanted[]){{"old", "ab"}}, 1);
+    struct err_text err;
+    (void)state;
+    change(routing, (const struct wanted[]){{"old", "abN"}}, 1);
+    struct backend *fresh = routing_find_backend(routing, 0, "N");
+    assert_int_equal(backend_state(fresh), BACKEND_DOWN);
+    assert_true(backend_is_assumed(fresh));
+    assert_int_equal(routing_usable(routing, 0), 2);
+    expect_picks(routing, "ab");
+    routing_set_state(routing, fresh, BACKEND_UP);
+    assert_int_equal(routing_publish(routing, &err), 0);
+    assert_false(backend_is_assumed(fresh));
+    assert_int_equal(routing_usable(routing, 0), 3);
+    change(routing, (const struct wanted[]){{"old", "abN"}}, 1);
+    assert_int_equal(backend_state(fresh), BACKEND_UP); /* who stays is as it was */
+    routing_destroy(routing);
 }
 
 static void backends_come_and_go(void **state)
@@ -371,6 +393,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(backends_come_and_go),
+        cmocka_unit_test(who_must_prove_himself_waits),
         cmocka_unit_test(one_that_is_to_leave_stays_in_sight),
         cmocka_unit_test(room_is_made_for_what_may_come),
         cmocka_unit_test(a_changed_address_is_another_backend),
