@@ -1,7 +1,7 @@
 /*
  * A whole configuration, and the plan that each service has in it: what the parser lets pass, the compiler of
- * plans must take, with shares that rise and end at 100 %. Included files are left out: a fuzzer has no
- * business in them.
+ * plans must take, with shares that rise and end at 100 %, and it can be shown. Included files are left out:
+ * those are includes.c's.
  */
 #include "core/config.h"
 #include "core/units.h"
@@ -44,6 +44,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             for (size_t i = 0; i < config->services_len; i++) {
                 try_plan(&config->services[i].migration);
             }
+            char *shown = config_show(config);
+            FUZZ_CHECK(shown == NULL || strchr(shown, '=') != NULL);
+            free(shown);
             config_free(config);
         } else {
             FUZZ_CHECK(errors.len > 0 && errors.list[0].text[0] != '\0');

@@ -32,6 +32,7 @@ fuzz_target(prefixes shunt_core)
 fuzz_target(client_hello shunt_core)
 fuzz_target(journal shunt_migration)
 fuzz_target(plans shunt_migration)
+fuzz_target(includes shunt_core)
 fuzz_target(probes shunt_health)
 
 # The whole data path in one process; calls that are to fall short go through the target.

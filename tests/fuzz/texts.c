@@ -6,11 +6,40 @@
 #include "core/addr.h"
 #include "core/bytes.h"
 #include "core/calendar.h"
+#include "core/clock.h"
 #include "core/units.h"
+#include "core/zone.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+/* What is taken of an address for lists and limits of clients. */
+static void try_ip(const struct addr *addr, unsigned prefix)
+{
+    struct addr_ip ip;
+    struct addr_ip masked;
+    char shown[ADDR_TEXT_MAX];
+    addr_ip_from(addr, &ip);
+    FUZZ_CHECK((ip.family == 0) == addr_is_unix(addr) && ip.port == addr_port(addr));
+    addr_ip_format(&ip, shown, sizeof(shown));
+    FUZZ_CHECK(shown[0] != '\0');
+    masked = ip;
+    addr_ip_mask(&masked, prefix % 33, prefix % 129);
+    FUZZ_CHECK(masked.family == ip.family && masked.port == 0);
+    addr_ip_mask(&ip, prefix % 33, prefix % 129);
+    FUZZ_CHECK(memcmp(ip.bytes, masked.bytes, sizeof(ip.bytes)) == 0);
+}
+
+static void try_host(const char *text)
+{
+    char host[64];
+    uint16_t port = 0;
+    struct err_text err;
+    if (addr_split_host(text, host, sizeof(host), &port, &err) == 0) {
+        FUZZ_CHECK(host[0] != '\0' && strstr(text, host) != NULL);
+    }
+}
 
 static void try_addr(const char *text)
 {
@@ -18,11 +47,14 @@ static void try_addr(const char *text)
     struct addr again;
     struct err_text err;
     char canonical[ADDR_TEXT_MAX];
+    try_host(text);
     if (addr_parse(text, "/base", &addr, &err) != 0) {
         FUZZ_CHECK(strlen(err.text) > 0);
         return;
     }
     addr_format(&addr, canonical, sizeof(canonical));
+    FUZZ_CHECK(addr_equal(&addr, &addr));
+    try_ip(&addr, (unsigned)strlen(text) * 7);
     if (!addr_is_unix(&addr)) { /* a path may hold what no line shows as it is */
         FUZZ_CHECK(addr_parse(canonical, NULL, &again, &err) == 0 && addr_equal(&addr, &again));
     }
@@ -80,17 +112,33 @@ static void try_escapes(const char *text, size_t size)
     }
 }
 
+/* A window that is open at all opens within eight days, and is open then. */
+static void try_window(const struct calendar_window *window, const struct zone *zone)
+{
+    for (uint64_t wall_us = 0; wall_us < UINT64_C(8000000000000000); wall_us += UINT64_C(1700000000000000)) {
+        uint64_t opens_us = calendar_next_open_us(window, zone, wall_us);
+        FUZZ_CHECK(opens_us >= wall_us);
+        FUZZ_CHECK(opens_us == CLOCK_NEVER || calendar_is_open(window, zone, opens_us));
+        FUZZ_CHECK(opens_us != CLOCK_NEVER || window->from_min == window->to_min);
+    }
+}
+
 static void try_calendar(const char *text)
 {
+    struct zone *zone = NULL;
     struct calendar_window window;
     struct err_text err;
     const char *blank = strchr(text, ' ');
+    FUZZ_CHECK(zone_load("UTC", &zone, &err) == 0);
     if (calendar_parse(text, NULL, &window, &err) == 0) {
         FUZZ_CHECK(window.from_min < 1440 && window.to_min <= 1440);
+        try_window(&window, zone);
     }
     if (calendar_parse(NULL, blank != NULL ? blank + 1 : text, &window, &err) == 0) {
         FUZZ_CHECK(window.weekdays > 0 && window.weekdays < 128);
+        try_window(&window, zone);
     }
+    zone_destroy(zone);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
