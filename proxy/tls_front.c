@@ -226,8 +226,19 @@ static void set_sessions(const struct build *build, SSL_CTX *context)
     }
 }
 
+/* All contexts of a service believe the same: what was read for the first one serves the others, since an
+ * authority's file may be long and the certificates many. */
+static int share_client_trust(struct build *build, SSL_CTX *from, SSL_CTX *context)
+{
+    STACK_OF(X509_NAME) *names = SSL_dup_CA_list(SSL_CTX_get_client_CA_list(from));
+    SSL_CTX_set1_cert_store(context, SSL_CTX_get_cert_store(from));
+    SSL_CTX_set_client_CA_list(context, names); /* taken over */
+    return names != NULL ? 0 : no_memory(build);
+}
+
 static int set_client_trust(struct build *build, SSL_CTX *context)
 {
+    SSL_CTX *first = build->front->choices[0].context;
     const char *ca = build->config->tls.client_ca;
     const char *crl = build->config->tls.client_crl;
     bool required = build->config->tls.client_auth == CONFIG_CLIENT_AUTH_REQUIRED;
@@ -235,6 +246,9 @@ static int set_client_trust(struct build *build, SSL_CTX *context)
         return 0;
     }
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER | (required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), NULL);
+    if (first != context) {
+        return share_client_trust(build, first, context);
+    }
     STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(ca);
     SSL_CTX_set_client_CA_list(context, names); /* taken over */
     if (names == NULL || SSL_CTX_load_verify_file(context, ca) != 1) {

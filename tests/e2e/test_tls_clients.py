@@ -178,6 +178,26 @@ def test_certificates_of_clients(front, pki, pairs, tmp_path, version):
     assert required.backend("old")["connections"] == 1
 
 
+@pytest.mark.parametrize("name", ["web.example", "one.star.example", "no.example"])
+def test_certificates_of_clients_whatever_is_shown_to_them(front, pki, pairs, tmp_path, name):
+    """The authorities and lists of the revoked are the same for each certificate of ours."""
+    good, revoked, stranger = pki.issue("carol"), pki.issue("dave"), Authority(tmp_path / "other").issue("carol")
+    shunt = front(tls(*pairs.values(), **trusting(pki, "required", client_crl=str(pki.revoke(revoked[0])))))
+
+    def enter(pair):
+        try:
+            with connect_tls(shunt.port(), client_context(certificate=pair), name) as client:
+                client.send(b"who\n")
+                return client.receive_line()
+        except (ssl.SSLError, ConnectionError):
+            return b""
+
+    assert [enter(pair) for pair in (good, revoked, stranger)] == [b"a who\n", b"", b""]
+    said = subprocess.run([find("openssl"), "s_client", "-connect", f"127.0.0.1:{shunt.port()}", "-servername", name],
+                          input=b"", capture_output=True, timeout=scaled(20), check=False).stdout.decode()
+    assert "Acceptable client certificate CA names" in said and "CN = test authority" in said
+
+
 def test_a_client_below_an_authority_that_was_revoked(front, pairs, tmp_path):
     """Lists of the revoked count for the authorities in between as well, and one is needed of each."""
     root = Authority(tmp_path / "root")
