@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define MAPPED_BITS 96u /* before the IPv4 address in "::ffff:10.0.0.5" */
+
 bool args_is_option(const struct command_arg *arg)
 {
     return arg->keyword != NULL && strncmp(arg->keyword, "--", 2) == 0;
@@ -82,6 +84,7 @@ int args_read_options(struct args_reader *reader)
 /* "10.0.0.5", "10.0.0.0/8", "::1", "2001:db8::/32"; "0.0.0.0/0" is all of IPv4. */
 static int read_client(struct args_reader *reader, const char *word)
 {
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
     char address[INET6_ADDRSTRLEN] = "";
     struct addr_ip *ip = &reader->out->client;
     const char *slash = strchr(word, '/');
@@ -102,6 +105,12 @@ static int read_client(struct args_reader *reader, const char *word)
         return err_set(reader->err, ERR_PARSE,
                        "\"%.100s\" is not a client: an IP address without port, or a network as 10.0.0.0/8",
                        word);
+    }
+    if (ip->family == 6 && bits >= MAPPED_BITS && memcmp(ip->bytes, mapped, sizeof(mapped)) == 0) {
+        memmove(ip->bytes, ip->bytes + sizeof(mapped), 4); /* as which clients are known: addr.h */
+        memset(ip->bytes + 4, 0, sizeof(ip->bytes) - 4);
+        ip->family = 4;
+        bits -= MAPPED_BITS;
     }
     reader->out->client_bits = (unsigned)bits;
     addr_ip_mask(ip, bits < 32 ? (unsigned)bits : 32, (unsigned)bits);

@@ -309,8 +309,10 @@ const char *units_nearest(const char *text, const char *const *candidates, size_
         }
         unsigned distance = edit_distance(text, len, candidates[i], candidate_len);
         /* A third of the longer name may be wrong; more would suggest unrelated words. */
-        size_t limit = ((len > candidate_len ? len : candidate_len) + 2) / 3;
-        if (distance <= limit && (!nearest || distance < nearest_distance)) {
+        size_t longer = len > candidate_len ? len : candidate_len;
+        size_t limit = (longer + 2) / 3;
+        /* And something must be right: "" or "b" is not meant to be "7". */
+        if (distance <= limit && distance < longer && (!nearest || distance < nearest_distance)) {
             nearest = candidates[i];
             nearest_distance = distance;
         }

@@ -157,6 +157,10 @@ static void test_filters(void **state)
     assert_int_equal(proxies[0].filter.client.bytes[1], 0);
     free(run_job(s, "connections api --client 2001:db8::1 --backend new/c"));
     assert_int_equal(proxies[0].filter.client.family, 6);
+    free(run_job(s, "connections --client ::ffff:10.1.2.3/104"));
+    assert_int_equal(proxies[0].filter.client.family, 4);
+    assert_int_equal(proxies[0].filter.client_bits, 8);
+    assert_memory_equal(proxies[0].filter.client.bytes, "\x0a\0\0\0\0\0\0\0", 8);
     free(run_job(s, "connections --client 10.1.2.3/0"));
     assert_int_equal(proxies[0].filter.client.family, 4);
     assert_int_equal(proxies[0].filter.client_bits, 0);

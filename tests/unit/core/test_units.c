@@ -215,6 +215,8 @@ static void the_nearest_name_is_suggested(void **state)
     assert_string_equal(units_nearest("rise", names, n), "rise");
     assert_null(units_nearest("certificate", names, n));
     assert_null(units_nearest("x", names, n));
+    assert_null(units_nearest("", (const char *const[]){"7"}, 1));
+    assert_null(units_nearest("b", (const char *const[]){"7"}, 1));
     assert_null(units_nearest("", names, n));
     assert_null(units_nearest("rise", NULL, 0));
     memset(long_name, 'a', sizeof(long_name));
