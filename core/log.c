@@ -332,6 +332,11 @@ int log_start(int fd, enum log_level level, enum log_format format, struct err_t
     return log_start_on(&target, level, format, err);
 }
 
+void log_set_format(enum log_format format)
+{
+    atomic_store_explicit(&line_format, (int)format, memory_order_relaxed);
+}
+
 void log_reopen(void)
 {
     (void)pthread_mutex_lock(&queue.lock);

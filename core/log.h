@@ -71,6 +71,8 @@ uint64_t log_left_out(void);
 /* Writes what is queued (waits at most one second) and ends the thread. */
 void log_stop(void);
 void log_set_level(enum log_level level);
+/* How lines look from now on. */
+void log_set_format(enum log_format format);
 enum log_level log_threshold(void);
 /* Lines lost since the start: the queue was full, or writing them failed. */
 uint64_t log_dropped(void);

@@ -314,6 +314,10 @@ static void apply_global(struct reload *reload)
         }
         fprintf(reload->report, "log.level: %s\n", config->log.level);
     }
+    if (reload_diff_has(&reload->diff, "log.format")) {
+        log_set_format(strcmp(config->log.format, "json") == 0 ? LOG_FORMAT_JSON : LOG_FORMAT_LOGFMT);
+        fprintf(reload->report, "log.format: %s\n", config->log.format);
+    }
     if (reload_diff_has(&reload->diff, "log.rate")) {
         log_set_rate(config->log.rate);
         fprintf(reload->report, "log.rate: %u\n", config->log.rate);

@@ -152,7 +152,11 @@ bool reload_diff_touches_limits(const struct reload_diff *diff)
 
 bool reload_is_live(const char *path, const char *service)
 {
-    static const char *const live[] = {"log.level", "log.rate", "shutdown_timeout", "upgrade.ready_timeout",
+    static const char *const live[] = {"log.level",
+                                       "log.format",
+                                       "log.rate",
+                                       "shutdown_timeout",
+                                       "upgrade.ready_timeout",
                                        "upgrade.drain_timeout"};
     /* The first word of what stands behind the service's name. */
     static const char *const of_service[] = {

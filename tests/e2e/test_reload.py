@@ -197,6 +197,16 @@ def test_log_level_and_what_needs_a_restart(shunt):
     assert "before: error" in shunt.ctl("log-level", "info").ok()
 
 
+def test_the_format_of_the_log_changes(shunt):
+    rewrite(shunt, same(shunt), log={"level": "debug", "format": "json"})
+    assert "log.format: json" in reload(shunt).ok()
+    wait_until(lambda: shunt.log().splitlines()[-1].startswith("{"), "lines are of JSON")
+    assert json.loads(shunt.log().splitlines()[-1])["msg"]
+    rewrite(shunt, same(shunt), log={"level": "debug"})
+    assert "log.format: logfmt" in reload(shunt).ok()
+    wait_until(lambda: shunt.log().splitlines()[-1].startswith("time="), "and of words again")
+
+
 def test_services_come_and_go(shunt, server):
     other = service([server(echo).address], name="other")
     rewrite(shunt, same(shunt), other)
