@@ -67,7 +67,20 @@ static char plain_of(const char *character)
     return '?';
 }
 
-/* Writes a line, cut to the width; control bytes become blanks, and without UTF-8 other bytes do too. */
+/* Those of C1 and those that turn the direction of writing: length of the character at p, or 0. */
+static size_t hidden_length(const unsigned char *p)
+{
+    if (p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) {
+        return 2;
+    }
+    bool turns = p[0] == 0xe2 && ((p[1] == 0x80 && (p[2] == 0x8e || p[2] == 0x8f)) ||
+                                  (p[1] == 0x80 && p[2] >= 0xaa && p[2] <= 0xae) ||
+                                  (p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9));
+    return turns ? 3 : 0;
+}
+
+/* Writes a line, cut to the width; control bytes and characters become blanks; without UTF-8 others do too.
+ */
 static void put_line(struct page *page, const char *text)
 {
     unsigned column = 0;
@@ -79,6 +92,11 @@ static void put_line(struct page *page, const char *text)
         bool continues = (*p & 0xc0) == 0x80;
         if (!continues && column++ == page->look->columns) {
             break;
+        }
+        if (hidden_length(p) > 0) {
+            p += hidden_length(p) - 1;
+            fputc(' ', page->out);
+            continue;
         }
         if (page->look->ascii && *p >= 0x80) {
             if (!continues) {

@@ -213,6 +213,25 @@ static void test_what_is_out_of_order_stays(void **state)
     free(text);
 }
 
+/* Names and reasons come from elsewhere. */
+static void test_nothing_steers_the_terminal(void **state)
+{
+    (void)state;
+    watch_model_clear(&model);
+    assert_true(watch_model_take(
+        &model,
+        json_loads(
+            "{\"uptime_s\":1,\"services\":[{\"name\":\"a\\u001b[2Jb\\u009b3Jc\\u202ed\\u2066e\\u007ff\","
+            "\"phase\":\"idle\",\"groups\":[]}]}",
+            0, NULL)));
+    char *text = lay_out(&(struct watch_look){.rows = 8, .columns = 80});
+    assert_non_null(strstr(text, "a [2Jb 3Jc d e f   · idle"));
+    free(text);
+    text = lay_out(&(struct watch_look){.rows = 8, .columns = 80, .ascii = true});
+    assert_non_null(strstr(text, "a [2Jb 3Jc d e f   - idle"));
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -221,6 +240,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_rates, setup, teardown),
         cmocka_unit_test_setup_teardown(test_other_replies, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_is_out_of_order_stays, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_nothing_steers_the_terminal, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
