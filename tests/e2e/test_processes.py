@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from shunt.clients import who
 from shunt.config import service, steps
-from shunt.daemon import Daemon
+from shunt.daemon import SANITIZED, Daemon
 from shunt.folders import open_folder
 from shunt.peers import named
 from shunt.process import all_children, cpu_s
@@ -74,6 +74,7 @@ def test_no_more_processes_for_checks_and_hooks(plain, server):
 
 
 @NEEDS_ROOT
+@pytest.mark.skipif(SANITIZED, reason="sanitizers need a thread of their own, and complain")
 def test_no_more_processes_for_an_upgrade(plain, server):
     """The new program cannot be started, or has no threads: the old one goes on each time."""
     shunt = plain(service([server(named("a")).address]))
