@@ -271,6 +271,9 @@ def test_a_service_with_another_name_keeps_its_sockets(shunt, server, where):
         thread.join()
     assert not failed and all(served), failed
     assert where == "tcp" or pathlib.Path(path[len("unix:"):]).exists()
+    rewrite(shunt, same(shunt))
+    reload(shunt).ok()
+    wait_until(lambda: not pathlib.Path(path[len("unix:"):]).exists(), "a path that nobody listens on any more is gone")
 
 
 def test_a_reload_that_fails_leaves_the_sockets_where_they_were(shunt, server):
