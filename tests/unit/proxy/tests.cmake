@@ -15,3 +15,5 @@ unit_test(bandwidth proxy shunt_proxy)
 unit_test(tls_names proxy shunt_proxy)
 unit_test(tls_stream proxy shunt_proxy)
 unit_test(tls_tickets proxy shunt_proxy)
+unit_test(tls_aborts proxy proxy_rig)
+set_tests_properties(unit.proxy.tls_aborts PROPERTIES TIMEOUT 600) # 100 000 handshakes under AddressSanitizer
