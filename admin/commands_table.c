@@ -303,7 +303,8 @@ static const struct command table[COMMAND_COUNT] = {
             .summary = "reads the configuration again, all of it or nothing",
             .help = "As SIGHUP, with the outcome as the reply: what changed, what stays as it was set by "
                     "hand, and what\n"
-                    "is in force only after a restart or an upgrade. A file with an error changes nothing. Open "
+                    "is in force only after a restart or an upgrade. A file with an error changes nothing. "
+                    "Open "
                     "connections and\n"
                     "listening sockets are not touched; a migration that runs goes on by the plan it began "
                     "with.\n",

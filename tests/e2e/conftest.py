@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 
 from shunt import peers as peers_module  # noqa: E402
+from shunt.certificates import Authority  # noqa: E402
 from shunt.daemon import Daemon  # noqa: E402
 from shunt.load import LoadClient, LoadServer  # noqa: E402
 from shunt.programs import Client, Repeat  # noqa: E402
@@ -112,3 +113,9 @@ def fixture_reachable(tmp_path):
         folder.chmod(folder.stat().st_mode | 0o011)
     (tmp_path / "shunt0").mkdir()
     os.chown(tmp_path / "shunt0", pwd.getpwnam("nobody").pw_uid, -1)  # as a service manager prepares it
+
+
+@pytest.fixture(name="pki", scope="module")
+def fixture_pki(tmp_path_factory):
+    """An authority whose certificates only tests trust."""
+    return Authority(tmp_path_factory.mktemp("pki"))

@@ -5,7 +5,6 @@ import re
 
 import pytest
 from shunt import moves
-from shunt.certificates import Authority
 from shunt.config import service
 from shunt.counting import Counting
 from shunt.programs import find, output, run
@@ -15,11 +14,6 @@ from shunt.tlsservers import TlsBefore, TlsBehind, TlsPostgresql, TlsRedis
 from shunt.waiting import wait_until
 
 FRONT, BACK = "front.example", "data.example"
-
-
-@pytest.fixture(scope="module", name="pki")
-def fixture_pki(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("pki"))
 
 
 @pytest.fixture(scope="module", name="back_pair")

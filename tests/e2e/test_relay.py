@@ -1,5 +1,4 @@
 """Bytes, ends and aborts are passed on as they came: the faults that other proxies had, from outside."""
-import hashlib
 import signal
 import socket
 import threading
@@ -8,16 +7,10 @@ import time
 import pytest
 from shunt.clients import ask, connect
 from shunt.config import service
+from shunt.payload import MIB, digest, pattern
 from shunt.peers import echo, named
 from shunt.process import wakeups
 from shunt.waiting import scaled, stays, wait_until
-
-MIB = 1 << 20
-
-
-def pattern(size):
-    """Bytes in which a shift, a gap or a repetition shows."""
-    return b"".join(hashlib.sha256(i.to_bytes(8, "big")).digest() for i in range(size // 32 + 1))[:size]
 
 
 class Seen:
@@ -35,10 +28,6 @@ class Seen:
     def get(self):
         assert self.event.wait(scaled(20)), "the backend saw nothing"
         return self.value
-
-
-def digest(data):
-    return len(data), hashlib.sha256(data).hexdigest()
 
 
 def closed(shunt):

@@ -1,5 +1,4 @@
 """TLS to backends: who is believed, what follows when one is not, ends and aborts, sessions that are taken up again."""
-import hashlib
 import ssl
 import threading
 
@@ -7,25 +6,11 @@ import pytest
 from shunt.certificates import Authority
 from shunt.clients import ask, connect
 from shunt.config import service
+from shunt.payload import MIB, digest, pattern
 from shunt.peers import echo, named
 from shunt.proxyheaders import TLV_ALPN, TLV_AUTHORITY, TLV_SSL, Header
 from shunt.tls import Abort, TlsPeer, client_context, connect_tls, over_tls, server_context
 from shunt.waiting import wait_until
-
-MIB = 1 << 20
-
-
-def pattern(size):
-    return b"".join(hashlib.sha256(i.to_bytes(8, "big")).digest() for i in range(size // 32 + 1))[:size]
-
-
-def digest(data):
-    return len(data), hashlib.sha256(data).hexdigest()
-
-
-@pytest.fixture(name="pki", scope="module")
-def fixture_pki(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("pki"))
 
 
 @pytest.fixture(name="good", scope="module")

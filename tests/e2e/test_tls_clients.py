@@ -15,11 +15,6 @@ from shunt.clients import connect
 from shunt.waiting import scaled, wait_until
 
 
-@pytest.fixture(name="pki", scope="module")
-def fixture_pki(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("pki"))
-
-
 @pytest.fixture(name="pairs", scope="module")
 def fixture_pairs(pki):
     return {"default": pki.issue("default.example", "DNS:default.example"),

@@ -6,28 +6,13 @@ import subprocess
 import time
 
 import pytest
-from shunt.certificates import Authority
 from shunt.clients import connect
 from shunt.config import service
+from shunt.payload import MIB, digest, pattern
 from shunt.peers import echo, named
 from shunt.programs import find, run
 from shunt.tls import Abort, TlsPeer, client_context, connect_tls
 from shunt.waiting import scaled, wait_until
-
-MIB = 1 << 20
-
-
-def pattern(size):
-    return b"".join(hashlib.sha256(i.to_bytes(8, "big")).digest() for i in range(size // 32 + 1))[:size]
-
-
-def digest(data):
-    return len(data), hashlib.sha256(data).hexdigest()
-
-
-@pytest.fixture(name="pki", scope="module")
-def fixture_pki(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("pki"))
 
 
 @pytest.fixture(name="pair", scope="module")

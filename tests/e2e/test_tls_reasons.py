@@ -12,11 +12,6 @@ from shunt.tls import TlsPeer, client_context, over_tls, server_context
 from shunt.waiting import scaled, wait_until
 
 
-@pytest.fixture(name="pki", scope="module")
-def fixture_pki(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("pki"))
-
-
 @pytest.fixture(name="pair", scope="module")
 def fixture_pair(pki):
     return pki.issue("web.example", "DNS:web.example")

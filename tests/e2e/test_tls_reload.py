@@ -13,11 +13,6 @@ from shunt.tls import client_context, connect_tls, over_tls, server_context
 from shunt.waiting import wait_until
 
 
-@pytest.fixture(name="pki", scope="module")
-def fixture_pki(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("pki"))
-
-
 class Files:
     """A certificate and its key where the daemon reads them, replaced as an operator's tool would: each file at once."""
 
