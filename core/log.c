@@ -33,12 +33,14 @@ static struct {
     pthread_mutex_t lock;
     pthread_cond_t wake; /* the writer's: something is queued, or stopping */
     pthread_t thread;
-    bool started;        /* between log_start and log_stop */
-    bool running;        /* lines go into the ring; else straight to standard error */
-    bool stopping;       /* the writer ends once the ring is empty */
-    bool reopen;         /* the writer is to open its file again */
-    unsigned generation; /* changes when a writer that hangs is left behind: it then ends by itself */
-    int facility;        /* below 0: lines are not for the system's log */
+    bool started;          /* between log_start and log_stop */
+    bool running;          /* lines go into the ring; else straight to standard error */
+    bool stopping;         /* the writer ends once the ring is empty */
+    bool reopen;           /* the writer is to open its file again */
+    unsigned generation;   /* changes when a writer that hangs is left behind: it then ends by itself */
+    int facility;          /* below 0: lines are not for the system's log */
+    struct log_sink *next; /* where the writer is to go on once it has written `before` bytes of the ring */
+    size_t before;
     uint64_t unreported; /* lines dropped of which no line tells yet */
     size_t head, used;   /* the ring: first byte and bytes in use */
     char ring[QUEUE_BYTES];
@@ -100,12 +102,14 @@ static size_t ring_line(void)
 static size_t ring_pop(char *out, bool line)
 {
     size_t len = line ? ring_line() : queue.used;
+    len = queue.next != NULL && len > queue.before ? queue.before : len;
     len = len < CHUNK_BYTES ? len : CHUNK_BYTES;
     size_t first = len < QUEUE_BYTES - queue.head ? len : QUEUE_BYTES - queue.head;
     memcpy(out, queue.ring + queue.head, first);
     memcpy(out + first, queue.ring, len - first);
     queue.head = (queue.head + len) % QUEUE_BYTES;
     queue.used -= len;
+    queue.before -= queue.next != NULL ? len : 0;
     return len;
 }
 
@@ -170,9 +174,10 @@ static bool write_chunk(struct log_sink *sink, unsigned generation, const char *
             return false;
         }
         (void)pthread_mutex_lock(&queue.lock);
-        bool wanted = queue.generation == generation;
+        bool stuck = ready <= 0 && poller.fd >= 0 && queue.next != NULL;
+        bool wanted = queue.generation == generation && !stuck;
         (void)pthread_mutex_unlock(&queue.lock);
-        if (!wanted) {
+        if (!wanted && done < len) {
             return false;
         }
     }
@@ -207,26 +212,39 @@ static void reopen(struct log_sink *sink)
                 : push_line(LOG_LEVEL_ERROR, "the log cannot be opened again, the old file goes on", fields));
 }
 
+/* Goes on with the sink that was made for it. With the lock held. */
+static void take_next(struct log_sink **sink)
+{
+    log_sink_destroy(*sink);
+    *sink = queue.next;
+    queue.next = NULL;
+}
+
 /* Writes until it is to end. With the lock held on the way in and out. */
-static void writer_serve(struct log_sink *sink, unsigned generation)
+static void writer_serve(struct log_sink **sink, unsigned generation)
 {
     char chunk[CHUNK_BYTES];
     uint64_t lost = 0; /* told once something can be written again */
     for (;;) {
-        while (queue.used == 0 && !queue.stopping && !queue.reopen && queue.generation == generation) {
+        while (queue.used == 0 && !queue.stopping && !queue.reopen && queue.next == NULL &&
+               queue.generation == generation) {
             (void)pthread_cond_wait(&queue.wake, &queue.lock);
         }
+        if (queue.next != NULL && queue.before == 0 && queue.generation == generation) {
+            take_next(sink);
+            continue;
+        }
         if (queue.reopen && queue.generation == generation) {
-            reopen(sink);
+            reopen(*sink);
             continue;
         }
         if (queue.used == 0 || queue.generation != generation) {
             return;
         }
-        size_t len = ring_pop(chunk, log_sink_wants_lines(sink));
+        size_t len = ring_pop(chunk, log_sink_wants_lines(*sink));
         report_dropped();
         (void)pthread_mutex_unlock(&queue.lock);
-        bool written = write_chunk(sink, generation, chunk, len);
+        bool written = write_chunk(*sink, generation, chunk, len);
         if (!written) {
             count_dropped(count_lines(chunk, len));
             lost += count_lines(chunk, len);
@@ -246,7 +264,7 @@ static void *writer_run(void *context)
     (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     (void)pthread_mutex_lock(&queue.lock);
     unsigned generation = queue.generation;
-    writer_serve(sink, generation);
+    writer_serve(&sink, generation);
     if (queue.generation == generation) {
         /* Under the same lock as the look at the empty ring: no line falls between. */
         queue.running = false;
@@ -314,7 +332,7 @@ int log_start_on(const struct log_target *target, enum log_level level, enum log
         return err_set(err, ERR_STATE, "the log is running already");
     }
     queue.stopping = queue.reopen = false;
-    queue.facility = target->kind == LOG_SINK_SYSLOG ? target->facility : -1;
+    queue.facility = log_sink_facility(sink);
     rc = start_thread(sink);
     queue.started = queue.running = rc == 0;
     (void)pthread_mutex_unlock(&queue.lock);
@@ -335,6 +353,21 @@ int log_start(int fd, enum log_level level, enum log_format format, struct err_t
 void log_set_format(enum log_format format)
 {
     atomic_store_explicit(&line_format, (int)format, memory_order_relaxed);
+}
+
+void log_move(struct log_sink *sink)
+{
+    (void)pthread_mutex_lock(&queue.lock);
+    if (queue.running) {
+        struct log_sink *never_used = queue.next;
+        queue.next = sink;
+        queue.before = queue.used;
+        queue.facility = log_sink_facility(sink);
+        sink = never_used;
+        (void)pthread_cond_signal(&queue.wake);
+    }
+    (void)pthread_mutex_unlock(&queue.lock);
+    log_sink_destroy(sink);
 }
 
 void log_reopen(void)
@@ -380,8 +413,11 @@ void log_stop(void)
     (void)pthread_mutex_lock(&queue.lock);
     queue.started = queue.running = false;
     discard_ring();
+    struct log_sink *never_used = queue.next;
+    queue.next = NULL;
     queue.generation += joined ? 0 : 1;
     (void)pthread_mutex_unlock(&queue.lock);
+    log_sink_destroy(never_used);
     if (!joined && !join_within(thread, 2 * (uint64_t)POLL_MS * CLOCK_US_PER_MS)) {
         (void)pthread_cancel(thread);
         if (!join_within(thread, CANCEL_WAIT_US)) {

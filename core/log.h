@@ -60,6 +60,10 @@ MUST_CHECK int log_start_on(const struct log_target *target, enum log_level leve
                             struct err_text *err);
 /* The same on a descriptor. */
 MUST_CHECK int log_start(int fd, enum log_level level, enum log_format format, struct err_text *err);
+struct log_sink;
+/* From now on lines go to sink (core/log_sink.h), which is the log's from then on; those that are queued
+ * already still go where they went, unless that is stuck. Without a log that runs the sink is closed. */
+void log_move(struct log_sink *sink);
 /* The writer opens its file under its name again, as after a rotation; a line tells how that went. */
 void log_reopen(void);
 /* From now on at most so many lines a second of one message, above the level debug; how many were left out is

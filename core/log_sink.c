@@ -21,6 +21,7 @@
 
 struct log_sink {
     enum log_sink_kind kind;
+    int facility;
     int fd; /* owned unless kind is LOG_SINK_FD; -1: a log socket without a daemon */
     uint64_t tried_us;
     char path[]; /* of the file or socket */
@@ -57,6 +58,7 @@ int log_sink_create(const struct log_target *target, struct log_sink **out, stru
         return err_set(err, ERR_NOMEM, "out of memory for the log");
     }
     sink->kind = target->kind;
+    sink->facility = target->kind == LOG_SINK_SYSLOG ? target->facility : -1;
     sink->fd = target->fd;
     sink->tried_us = clock_mono_us();
     memcpy(sink->path, path, strlen(path) + 1);
@@ -83,6 +85,11 @@ void log_sink_destroy(struct log_sink *sink)
         (void)close(sink->fd);
     }
     free(sink);
+}
+
+int log_sink_facility(const struct log_sink *sink)
+{
+    return sink->facility;
 }
 
 int log_sink_fd(const struct log_sink *sink)

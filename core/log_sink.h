@@ -1,6 +1,6 @@
 /*
  * Where log lines go: a descriptor, a file that can be opened again under its name, or the system's log
- * socket. For core/log.c; a sink belongs to the writer thread that was given it.
+ * socket. A sink belongs to the writer thread of core/log.c once it was given it (log_start_on, log_move).
  */
 #ifndef CORE_LOG_SINK_H
 #define CORE_LOG_SINK_H
@@ -18,6 +18,8 @@ struct log_sink;
 MUST_CHECK int log_sink_create(const struct log_target *target, struct log_sink **out, struct err_text *err);
 /* NULL is allowed. A borrowed descriptor stays open. */
 void log_sink_destroy(struct log_sink *sink);
+/* Of syslog.h; below 0 when it is not the system's log. */
+int log_sink_facility(const struct log_sink *sink);
 /* To be polled before log_sink_write. */
 int log_sink_fd(const struct log_sink *sink);
 /* Whether each write must be one whole line (datagrams). */

@@ -32,7 +32,20 @@ static int facility_of(const char *name)
     return strcmp(name, "user") == 0 ? LOG_USER : LOG_DAEMON;
 }
 
-static int start_log(struct app *app, int fd, struct err_text *err)
+struct log_target app_log_target(const struct app *app, const struct config *config)
+{
+    struct log_target target = {.kind = LOG_SINK_FD, .fd = app->log_fd};
+    if (strcmp(config->log.to, "file") == 0) {
+        target = (struct log_target){.kind = LOG_SINK_FILE, .path = config->log.file};
+    } else if (strcmp(config->log.to, "syslog") == 0) {
+        target = (struct log_target){.kind = LOG_SINK_SYSLOG,
+                                     .path = config->log.syslog_socket,
+                                     .facility = facility_of(config->log.facility)};
+    }
+    return target;
+}
+
+static int start_log(struct app *app, struct err_text *err)
 {
     enum log_level level = LOG_LEVEL_INFO;
     for (int l = LOG_LEVEL_DEBUG; l <= LOG_LEVEL_ERROR; l++) {
@@ -41,14 +54,7 @@ static int start_log(struct app *app, int fd, struct err_text *err)
         }
     }
     bool json = strcmp(app->config->log.format, "json") == 0;
-    struct log_target target = {.kind = LOG_SINK_FD, .fd = fd};
-    if (strcmp(app->config->log.to, "file") == 0) {
-        target = (struct log_target){.kind = LOG_SINK_FILE, .path = app->config->log.file};
-    } else if (strcmp(app->config->log.to, "syslog") == 0) {
-        target = (struct log_target){.kind = LOG_SINK_SYSLOG,
-                                     .path = app->config->log.syslog_socket,
-                                     .facility = facility_of(app->config->log.facility)};
-    }
+    struct log_target target = app_log_target(app, app->config);
     log_set_rate(app->config->log.rate);
     int rc = log_start_on(&target, level, json ? LOG_FORMAT_JSON : LOG_FORMAT_LOGFMT, err);
     app->log_started = rc == 0;
@@ -181,7 +187,8 @@ static int create_admin(struct app *app, struct err_text *err)
 
 static int build(struct app *app, const struct app_options *options, struct err_text *err)
 {
-    int rc = start_log(app, options->log_fd, err);
+    app->log_fd = options->log_fd;
+    int rc = start_log(app, err);
     if (rc != 0) {
         return rc;
     }

@@ -6,6 +6,7 @@
 #include "core/bell.h"
 #include "core/events.h"
 #include "core/list.h"
+#include "core/log.h"
 #include "core/worker.h"
 #include "daemon/app.h"
 #include "daemon/notify.h"
@@ -50,6 +51,7 @@ struct app {
     enum app_state state;
     uint64_t started_us;
     bool log_started;
+    int log_fd; /* borrowed; where lines go with log.to = "stderr" */
     struct event_base *base;
     struct events_ring *events;
     struct resolver *resolver;
@@ -123,6 +125,8 @@ void app_await_leaving(struct app *app);
  * its Unix paths now. */
 void app_remove_service(struct app *app, struct app_service *service, bool paths_stay);
 /* As the admin room sees them; owned by the caller. ERR_NOMEM. */
+/* Where config sends log lines; borrows its texts. */
+struct log_target app_log_target(const struct app *app, const struct config *config);
 MUST_CHECK int app_list_services(struct app *app, struct admin_service **out, size_t *len);
 void app_tell_addresses(const struct app_service *service);
 /* The end, in two halves: what acts on others, and after the workers the rest. */

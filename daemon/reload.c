@@ -7,7 +7,7 @@
 
 #include "core/clock.h"
 #include "core/failpoint.h"
-#include "core/log.h"
+#include "core/log_sink.h"
 #include "daemon/app_internal.h"
 #include "daemon/handover.h"
 #include "daemon/notify.h"
@@ -245,6 +245,10 @@ static int prepare(struct reload *reload, struct err_text *err)
     if (rc == 0) {
         rc = proxy_limits_prepare(reload->app->proxy, &reload->config->limits, &reload->limits, err);
     }
+    if (rc == 0 && reload_diff_moves_log(&reload->diff)) {
+        struct log_target target = app_log_target(reload->app, reload->config);
+        rc = log_sink_create(&target, &reload->log, err);
+    }
     reload->app->given = &reload->given;
     for (size_t i = 0; rc == 0 && i < reload->config->services_len; i++) {
         rc = prepare_service(reload, i, err);
@@ -321,6 +325,11 @@ static void apply_global(struct reload *reload)
     if (reload_diff_has(&reload->diff, "log.rate")) {
         log_set_rate(config->log.rate);
         fprintf(reload->report, "log.rate: %u\n", config->log.rate);
+    }
+    if (reload->log != NULL) {
+        log_move(reload->log);
+        reload->log = NULL;
+        fprintf(reload->report, "log.to: %s\n", config->log.to);
     }
     for (size_t i = 0; i < reload->app->services_len; i++) {
         if (reload->app->services[i].names != NULL) {
@@ -443,6 +452,7 @@ static void reload_destroy(struct reload *reload)
     }
     app_drop_fresh(reload->app);
     proxy_limits_drop(reload->limits);
+    log_sink_destroy(reload->log);
     given_clear(&reload->given);
     targets_unask(reload->questions);
     free(reload->changes);

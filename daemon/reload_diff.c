@@ -140,6 +140,12 @@ static bool begins_with(const char *text, const char *beginning)
     return strncmp(text, beginning, strlen(beginning)) == 0;
 }
 
+bool reload_diff_moves_log(const struct reload_diff *diff)
+{
+    return reload_diff_has(diff, "log.to") || reload_diff_has(diff, "log.file") ||
+           reload_diff_has(diff, "log.syslog_socket") || reload_diff_has(diff, "log.facility");
+}
+
 bool reload_diff_touches_limits(const struct reload_diff *diff)
 {
     for (size_t i = 0; i < diff->len; i++) {
@@ -155,6 +161,10 @@ bool reload_is_live(const char *path, const char *service)
     static const char *const live[] = {"log.level",
                                        "log.format",
                                        "log.rate",
+                                       "log.to",
+                                       "log.file",
+                                       "log.syslog_socket",
+                                       "log.facility",
                                        "shutdown_timeout",
                                        "upgrade.ready_timeout",
                                        "upgrade.drain_timeout"};

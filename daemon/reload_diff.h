@@ -24,6 +24,8 @@ void reload_diff_clear(struct reload_diff *diff);
 bool reload_diff_has(const struct reload_diff *diff, const char *path);
 /* Whether anything of the service differs. */
 bool reload_diff_touches(const struct reload_diff *diff, const char *service);
+/* Whether log lines are to go elsewhere. */
+bool reload_diff_moves_log(const struct reload_diff *diff);
 /* Whether the limits over all services differ. */
 bool reload_diff_touches_limits(const struct reload_diff *diff);
 /* Whether a change of this setting needs no restart. service: whose it is; NULL: nobody's. */

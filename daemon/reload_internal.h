@@ -30,6 +30,7 @@ struct reload {
     struct reload_diff diff;
     struct change *changes;          /* owned; one for each service of config */
     struct admission_limits *limits; /* owned until applied; over all services */
+    struct log_sink *log;            /* likewise; where log lines are to go, NULL: no change */
     struct given given;              /* owned: second descriptors of what services that leave listen with */
     FILE *report;
 };

@@ -55,6 +55,33 @@ def test_a_file_that_cannot_be_opened_again(daemon, server, tmp_path):
     assert who(shunt.port()) == "old"
 
 
+def test_a_reload_moves_the_log(daemon, server, tmp_path):
+    """From file to file to the system's log and to standard error: each line is in one place, whole, in order."""
+    system = LogDaemon(tmp_path / "log.sock")
+    first, second = tmp_path / "first.log", tmp_path / "second.log"
+    shunt = daemon(service([server(named("old")).address]), log={"to": "file", "file": str(first)})
+
+    def move(reply, **log):
+        shunt.settings["log"] = {"level": "info", **log}
+        shunt.write()
+        assert f"log.to: {reply}" in shunt.ctl("reload").ok()
+        shunt.ctl("log-level", "info", "reason", f"now to {reply}").ok()
+
+    move("file", to="file", file=str(second))
+    wait_until(lambda: any("now to file" in line for line in lines_of(second)), "lines go to the new file")
+    assert not any("now to" in line for line in lines_of(first)) and all(fields(line)["time"] for line in lines_of(first))
+    shunt.settings["log"] = {"to": "file", "file": str(tmp_path / "missing" / "shunt.log")}
+    shunt.write()
+    assert "cannot write the log" in shunt.ctl("reload").refused()
+    move("syslog", to="syslog", syslog_socket=system.path, facility="local3")
+    wait_until(lambda: system.has("now to syslog"), "lines go to the log daemon")
+    assert not any("now to syslog" in line for line in lines_of(second))
+    move("stderr", to="stderr")
+    wait_until(lambda: "now to stderr" in shunt.log(), "lines go to standard error")
+    assert not system.has("now to stderr") and who(shunt.port()) == "old"
+    system.socket.close()
+
+
 def test_no_file_at_the_start(tmp_path):
     config = tmp_path / "bad.conf"
     config.write_text(f'state_dir = "{tmp_path}/state"; admin = {{ socket = "{tmp_path}/a.sock"; }}; '

@@ -2,6 +2,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/log_internal.h"
+#include "core/log_sink.h"
 
 #include <fcntl.h>
 #include <math.h>
@@ -230,6 +231,77 @@ static void a_stuck_reader_blocks_nobody(void **state)
     assert_int_equal(close(fds[1]), 0);
 }
 
+static struct log_sink *sink_on(int fd)
+{
+    struct log_sink *sink = NULL;
+    const struct log_target target = {.kind = LOG_SINK_FD, .fd = fd};
+    assert_int_equal(log_sink_create(&target, &sink, NULL), 0);
+    return sink;
+}
+
+/* Each line is written once, to where the log went when it came. */
+static void the_log_moves(void **state)
+{
+    int one[2];
+    int two[2];
+    (void)state;
+    assert_int_equal(pipe2(one, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(two, O_CLOEXEC), 0);
+    assert_int_equal(log_start(one[1], LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT, NULL), 0);
+    for (unsigned round = 0; round < 100; round++) {
+        int *from = round % 2 == 0 ? one : two;
+        int *to = round % 2 == 0 ? two : one;
+        for (unsigned i = 0; i < 100; i++) {
+            log_line(LOG_LEVEL_INFO, "before", LOG_UINT("round", round), LOG_UINT("i", i));
+        }
+        log_move(sink_on(to[1]));
+        log_line(LOG_LEVEL_INFO, "after", LOG_UINT("round", round));
+        char *text = read_until(from[0], "i=99\n");
+        assert_null(strstr(text, "msg=after round="));
+        assert_non_null(strstr(text, "i=98\n"));
+        free(text);
+        text = read_until(to[0], "msg=after");
+        assert_null(strstr(text, "msg=before"));
+        free(text);
+    }
+    log_stop();
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(close(one[i]), 0);
+        assert_int_equal(close(two[i]), 0);
+    }
+}
+
+/* Who moves the log away from a reader that is stuck gets it moved; what the reader did not take is counted.
+ */
+static void a_stuck_reader_does_not_keep_the_log(void **state)
+{
+    int full[2];
+    int good[2];
+    char fill[4096];
+    uint64_t before = log_dropped();
+    (void)state;
+    memset(fill, '.', sizeof(fill));
+    assert_int_equal(pipe2(full, O_CLOEXEC | O_NONBLOCK), 0);
+    assert_int_equal(pipe2(good, O_CLOEXEC), 0);
+    while (write(full[1], fill, sizeof(fill)) > 0) {
+    }
+    assert_int_equal(log_start(full[1], LOG_LEVEL_INFO, LOG_FORMAT_LOGFMT, NULL), 0);
+    log_line(LOG_LEVEL_INFO, "into a full pipe");
+    log_move(sink_on(good[1]));
+    log_line(LOG_LEVEL_INFO, "into the other");
+    char *text = read_until(good[0], "into the other");
+    assert_null(strstr(text, "into a full pipe"));
+    free(text);
+    log_line(LOG_LEVEL_INFO, "what comes next tells of it");
+    free(read_until(good[0], "lines=1\n"));
+    log_stop();
+    assert_int_equal(log_dropped() - before, 1);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(close(full[i]), 0);
+        assert_int_equal(close(good[i]), 0);
+    }
+}
+
 static void stopping_does_not_wait_for_a_stuck_reader(void **state)
 {
     int fds[2];
@@ -378,6 +450,8 @@ int main(void)
         cmocka_unit_test(lines_arrive_through_the_writer),
         cmocka_unit_test(lines_of_several_threads_do_not_mix),
         cmocka_unit_test(a_stuck_reader_blocks_nobody),
+        cmocka_unit_test(the_log_moves),
+        cmocka_unit_test(a_stuck_reader_does_not_keep_the_log),
         cmocka_unit_test(stopping_does_not_wait_for_a_stuck_reader),
         cmocka_unit_test(one_message_cannot_drown_the_rest),
         cmocka_unit_test(a_broken_descriptor_costs_lines_only),
