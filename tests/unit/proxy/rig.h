@@ -38,7 +38,7 @@ struct rig {
     struct proxy_service *service;
     int backend_fd[RIG_BACKENDS_MAX];
     struct addr backend[RIG_BACKENDS_MAX];
-    int filler[8]; /* clients that fill the queue of a full backend */
+    int filler[4 * RIG_BACKENDS_MAX]; /* clients that fill the queue of a full backend; ports of dead ones */
     unsigned filler_len;
     unsigned backends;
     char folder[64]; /* for Unix paths */
