@@ -97,6 +97,22 @@ def test_sessions_over_all_workers(front, pairs, version):
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_each_connection_has_what_the_next_one_needs(front, pairs, version):
+    """Clients of TLS 1.3 use a ticket once: whoever comes with one gets another."""
+    port = front(tls(*pairs.values())).port()
+    context, session, reused, tickets = client_context(version=version), None, [], set()
+    for _ in range(6):
+        with connect_tls(port, context, "web.example", session=session) as client:
+            client.send(b"who\n")
+            assert client.receive_line() == b"a who\n"
+            session = client.tls.session
+            reused.append(client.tls.session_reused)
+            tickets.add(session.id)
+    assert reused == [False] + 5 * [True]
+    assert version == "1.2" or len(tickets) == 6, "in 1.3 the id is made of the ticket"
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
 def test_sessions_over_an_upgrade(front, pairs, version):
     shunt = front(tls(*pairs.values()))
     context = client_context(version=version)
