@@ -16,7 +16,7 @@ static void conn_free(struct worker_task *task, struct worker *worker)
     (void)worker;
     struct conn *conn = list_entry(task, struct conn, task);
     struct proxy_worker *shared = conn->home->shared;
-    conn->magic = CONN_MAGIC_FREE;
+    conn->state = CONN_STATE_FREE;
     conn_recycle(shared, conn);
 }
 
@@ -37,7 +37,7 @@ void close_finish(struct conn *conn, enum stats_close reason, int outcome, uint6
     }
     connect_drop(conn);
     deadline_cancel(&conn->look);
-    deadline_cancel(&conn->first_byte);
+    conn_forget_first_byte(conn);
     arrival_leave(conn);
     bandwidth_end(conn->pace);
     conn->pace = NULL;

@@ -75,14 +75,12 @@ int conn_accept(struct service_worker *home, int fd, const struct addr *peer)
         close(fd);
         return -1;
     }
-    conn->magic = CONN_MAGIC;
     conn->state = CONN_ACCEPTED;
     conn->outcome = -1;
     conn->home = home;
     conn->id = conn_next_id(shared);
     deadline_init(&conn->deadline);
     deadline_init(&conn->look);
-    deadline_init(&conn->first_byte);
     addr_ip_from(peer, &conn->client);
     stream_init(&conn->stream[CONN_CLIENT]);
     stream_init(&conn->stream[CONN_BACKEND]);
@@ -112,7 +110,7 @@ bool conn_listen_to_client(struct conn *conn)
 void conn_enter(struct conn *conn, enum conn_state state, uint64_t now_us)
 {
     enum conn_state from = (enum conn_state)conn->state;
-    assert(conn->magic == CONN_MAGIC);
+    assert(conn->state != CONN_STATE_FREE);
     assert(conn_state_may_follow(from, state));
     conn->state = (uint8_t)state;
     if (from == CONN_CLIENT_TLS) {
@@ -135,7 +133,7 @@ void conn_enter(struct conn *conn, enum conn_state state, uint64_t now_us)
 static void conn_continue(struct worker_task *task, struct worker *worker)
 {
     struct conn *conn = list_entry(task, struct conn, task);
-    assert(conn->magic == CONN_MAGIC);
+    assert(conn->state != CONN_STATE_FREE);
     worker_note_activity(worker);
     conn_run(conn, clock_mono_us());
 }
@@ -169,7 +167,7 @@ void conn_run(struct conn *conn, uint64_t now_us)
 
 static void on_event(struct conn *conn, enum conn_side side, short what)
 {
-    assert(conn->magic == CONN_MAGIC);
+    assert(conn->state != CONN_STATE_FREE);
     worker_note_activity(conn->home->shared->worker);
     uint64_t now_us = clock_mono_us();
     if (conn->state == CONN_CONNECTING && side == CONN_BACKEND) {
@@ -212,7 +210,7 @@ uint64_t conn_on_deadline(struct deadline *deadline, uint64_t now_us, void *cont
     (void)context;
     struct conn *conn = list_entry(deadline, struct conn, deadline);
     enum conn_state state = (enum conn_state)conn->state;
-    assert(conn->magic == CONN_MAGIC);
+    assert(conn->state != CONN_STATE_FREE);
     if (state == CONN_CONNECTING || state == CONN_BACKEND_TLS) {
         connect_on_timeout(conn, now_us);
         return 0;
@@ -236,11 +234,37 @@ uint64_t conn_on_deadline(struct deadline *deadline, uint64_t now_us, void *cont
     return 0;
 }
 
+bool conn_await_first_byte(struct conn *conn, uint64_t now_us)
+{
+    struct deadline_queue *queue = conn->home->queue[CONN_DEADLINE_FIRST_BYTE];
+    if (queue == NULL) {
+        return true;
+    }
+    conn->first_byte = malloc(sizeof(*conn->first_byte));
+    if (conn->first_byte == NULL) {
+        return false;
+    }
+    conn->first_byte->conn = conn;
+    deadline_init(&conn->first_byte->deadline);
+    deadline_arm(queue, &conn->first_byte->deadline, now_us);
+    return true;
+}
+
+void conn_forget_first_byte(struct conn *conn)
+{
+    if (conn->first_byte != NULL) {
+        deadline_cancel(&conn->first_byte->deadline);
+        free(conn->first_byte);
+        conn->first_byte = NULL;
+    }
+}
+
 uint64_t conn_on_first_byte(struct deadline *deadline, uint64_t now_us, void *context)
 {
     (void)context;
-    struct conn *conn = list_entry(deadline, struct conn, first_byte);
-    assert(conn->magic == CONN_MAGIC);
+    struct conn *conn = list_entry(deadline, struct conn_first_byte, deadline)->conn;
+    assert(conn->state != CONN_STATE_FREE);
+    conn_forget_first_byte(conn);
     if (!conn->client_spoke && conn->state != CONN_FLUSHING) {
         close_now(conn, STATS_CLOSE_FIRST_BYTE, now_us);
     }
@@ -256,7 +280,7 @@ uint64_t conn_on_look(struct deadline *deadline, uint64_t now_us, void *context)
 {
     (void)context;
     struct conn *conn = list_entry(deadline, struct conn, look);
-    assert(conn->magic == CONN_MAGIC);
+    assert(conn->state != CONN_STATE_FREE);
     if (conn->moved_us + CONN_LOOK_US > now_us) {
         return conn->moved_us + CONN_LOOK_US;
     }

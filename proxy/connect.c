@@ -111,10 +111,7 @@ static void connect_done(struct conn *conn, uint64_t now_us)
     conn->turn_us = now_us;
     conn->moved_us = now_us;
     conn_enter(conn, CONN_RELAY, now_us);
-    if (home->queue[CONN_DEADLINE_FIRST_BYTE] != NULL) {
-        deadline_arm(home->queue[CONN_DEADLINE_FIRST_BYTE], &conn->first_byte, now_us);
-    }
-    if (!conn_listen_to_client(conn)) {
+    if (!conn_await_first_byte(conn, now_us) || !conn_listen_to_client(conn)) {
         close_now(conn, STATS_CLOSE_INTERNAL, now_us);
         return;
     }

@@ -32,8 +32,7 @@
 
 #include <event2/event_struct.h>
 
-#define CONN_MAGIC 0x5c0117edu
-#define CONN_MAGIC_FREE 0xdeadc077u
+#define CONN_STATE_FREE 0xffu /* in conn.state: it is not a connection any more, or not yet again */
 
 #define CONN_ID_WORKER_SHIFT 48u /* an id: the worker above, its count of connections below */
 
@@ -68,9 +67,16 @@ struct conn_hello {
     char text[];                         /* the server's name ("": none), then the protocol */
 };
 
+/* The client has not spoken in time. */
+struct conn_first_byte {
+    struct deadline deadline;
+    struct conn *conn;
+};
+
+/* An idle one is paid for many thousand times: what few have is behind pointers. */
 struct conn {
-    uint32_t magic;
-    uint8_t state; /* enum conn_state; written by conn_enter only */
+    struct addr_ip client; /* behind a PROXY header the one in it */
+    uint8_t state;         /* enum conn_state; written by conn_enter only */
     bool client_spoke : 1;
     bool backend_spoke : 1;
     bool in_turn : 1;
@@ -85,7 +91,6 @@ struct conn {
     uint64_t id;                  /* unique over all workers */
     struct list node;             /* in home->connections */
     struct deadline deadline;     /* of the present state */
-    struct deadline first_byte;   /* of the client, where that is bounded */
     struct deadline look;         /* a second look at sockets whose last receive came back short */
     struct worker_task task;      /* continue after a used-up budget, then the deferred free */
     uint64_t accepted_us;
@@ -98,10 +103,10 @@ struct conn {
     struct lease lease;           /* held while lease.backend is set */
     struct stream stream[2];      /* by enum conn_side */
     struct conn_flow flow[2];
-    struct conn_pace *pace;          /* owned; NULL: its bandwidth is not limited */
-    struct conn_hello *hello;        /* owned; NULL: none was read */
-    struct addr_ip client;           /* behind a PROXY header the one in it */
-    struct admission_claim claim[2]; /* on the service's limits, and on those over all */
+    struct conn_pace *pace;             /* owned; NULL: its bandwidth is not limited */
+    struct conn_hello *hello;           /* owned; NULL: none was read */
+    struct conn_first_byte *first_byte; /* owned; NULL: not bounded */
+    struct admission_claim claim[2];    /* on the service's limits, and on those over all */
 };
 
 struct listener {
@@ -273,6 +278,9 @@ static inline const char *conn_server_name(const struct conn *conn)
 uint64_t conn_next_id(struct proxy_worker *shared);
 /* Registers the client's socket with the loop, unless that was done. False without memory. */
 bool conn_listen_to_client(struct conn *conn);
+/* The client is to speak in time, where that is bounded. False without memory. */
+bool conn_await_first_byte(struct conn *conn, uint64_t now_us);
+void conn_forget_first_byte(struct conn *conn);
 /* Moves what can be moved, then ends what has ended. May close the connection. */
 void conn_run(struct conn *conn, uint64_t now_us);
 void conn_on_client(evutil_socket_t fd, short what, void *context);

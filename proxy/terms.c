@@ -133,7 +133,7 @@ void terms_release(struct proxy_service *service)
 static struct deadline *deadline_of(struct conn *conn, enum conn_deadline kind)
 {
     if (kind == CONN_DEADLINE_FIRST_BYTE) {
-        return &conn->first_byte;
+        return conn->first_byte != NULL ? &conn->first_byte->deadline : NULL;
     }
     return conn_state_deadline((enum conn_state)conn->state) == kind ? &conn->deadline : NULL;
 }
