@@ -138,8 +138,8 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, 
     return rc == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
-/* In TLS 1.3 each ticket is good for one connection (RFC 8446 C.4; libssl's own clients forget it then): who comes
- * with one is given the next. */
+/* In TLS 1.3 each ticket is good for one connection (RFC 8446 C.4; libssl's own clients forget it then): who
+ * comes with one is given the next. */
 static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
                      EVP_MAC_CTX *mac, int encrypt)
 {

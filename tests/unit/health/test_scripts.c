@@ -1,13 +1,9 @@
-/* Every protocol's replies: good, wrong, cut at every byte, one byte at a time, damaged, megabytes of
- * garbage. */
+/* Every protocol's replies: good, wrong, cut at every byte, one byte at a time, damaged. */
+#include "tests/unit/health/checks.h"
 #include "tests/unit/health/conversation.h"
 #include "tests/unit/health/replies.h"
 
-#include "core/random.h"
-
-#define TEXT(text) (char *)(uintptr_t)(text)
 #define BYTES(name) name, .len = name##_LEN
-#define COUNT(list) (sizeof(list) / sizeof((list)[0]))
 
 static void check_all(const struct conversation *list, size_t len)
 {
@@ -55,23 +51,6 @@ static void send_expect(void **state)
 
 /* ---- HTTP */
 
-#define HTTP(statuses, text)                                                                                 \
-    {                                                                                                        \
-        .type = CONFIG_HEALTH_HTTP, .http = {                                                                \
-            .method = TEXT("GET"),                                                                           \
-            .path = TEXT("/h"),                                                                              \
-            .status = TEXT(statuses),                                                                        \
-            .body = TEXT(text)                                                                               \
-        }                                                                                                    \
-    }
-#define HTTP_PLAIN                                                                                           \
-    {                                                                                                        \
-        .type = CONFIG_HEALTH_HTTP, .http = {                                                                \
-            .method = TEXT("GET"),                                                                           \
-            .path = TEXT("/h"),                                                                              \
-            .status = TEXT("200-299,304")                                                                    \
-        }                                                                                                    \
-    }
 #define REQUEST "GET /h HTTP/1.1\r\nHost: 10.0.0.1:80\r\n"
 
 static void http_status(void **state)
@@ -156,10 +135,6 @@ static void http_body(void **state)
 
 /* ---- Redis */
 
-#define REDIS(wanted)                                                                                        \
-    {                                                                                                        \
-        .type = CONFIG_HEALTH_REDIS, .redis = {.role = (wanted) }                                            \
-    }
 #define PING "*1\r\n$4\r\nPING\r\n"
 #define ROLE "*1\r\n$4\r\nROLE\r\n"
 #define ROLE_MASTER "*3\r\n$6\r\nmaster\r\n:100\r\n*0\r\n"
@@ -218,19 +193,6 @@ static void redis(void **state)
 }
 
 /* ---- PostgreSQL */
-
-#define PG_BARE                                                                                              \
-    {                                                                                                        \
-        .type = CONFIG_HEALTH_POSTGRESQL                                                                     \
-    }
-#define PG_USER(wanted)                                                                                      \
-    {                                                                                                        \
-        .type = CONFIG_HEALTH_POSTGRESQL, .postgresql = {.user = TEXT("monitor"), .role = (wanted) }         \
-    }
-#define PG_TLS                                                                                               \
-    {                                                                                                        \
-        .type = CONFIG_HEALTH_POSTGRESQL, .tls = {.present = true}, .postgresql = {.user = TEXT("monitor") } \
-    }
 
 static void postgresql_reachable(void **state)
 {
@@ -371,19 +333,6 @@ static void postgresql_scram(void **state)
 
 /* ---- MySQL */
 
-#define MY_BARE                                                                                              \
-    {                                                                                                        \
-        .type = CONFIG_HEALTH_MYSQL                                                                          \
-    }
-#define MY_USER                                                                                              \
-    {                                                                                                        \
-        .type = CONFIG_HEALTH_MYSQL, .mysql = {.user = TEXT("monitor") }                                     \
-    }
-#define MY_TLS                                                                                               \
-    {                                                                                                        \
-        .type = CONFIG_HEALTH_MYSQL, .tls = {.present = true}, .mysql = {.user = TEXT("monitor") }           \
-    }
-
 static void mysql(void **state)
 {
     (void)state;
@@ -469,15 +418,6 @@ static void mysql_fast(void **state)
 
 /* ---- SMTP, LDAP, agent */
 
-#define SMTP                                                                                                 \
-    {                                                                                                        \
-        .type = CONFIG_HEALTH_SMTP, .smtp = {.hello = TEXT("me") }                                           \
-    }
-#define SMTP_TLS                                                                                             \
-    {                                                                                                        \
-        .type = CONFIG_HEALTH_SMTP, .smtp = {.hello = TEXT("me"), .starttls = true }                         \
-    }
-
 static void smtp(void **state)
 {
     (void)state;
@@ -525,14 +465,6 @@ static void smtp(void **state)
 static void ldap(void **state)
 {
     (void)state;
-#define LDAP                                                                                                 \
-    {                                                                                                        \
-        .type = CONFIG_HEALTH_LDAP                                                                           \
-    }
-#define LDAP_STARTTLS                                                                                        \
-    {                                                                                                        \
-        .type = CONFIG_HEALTH_LDAP, .ldap = {.starttls = true }                                              \
-    }
     static const struct conversation list[] = {
         {.config = LDAP,
          .turns = {{.hear = "0", .say = BYTES(LDAP_OK)}},
@@ -598,151 +530,6 @@ static void agent(void **state)
     conversation_damage(&list[0]);
 }
 
-/* ---- all of them */
-
-static const struct config_health all[] = {
-    HTTP("200-399", "ready"),
-    HTTP_PLAIN,
-    REDIS(CONFIG_REDIS_MASTER),
-    PG_USER(CONFIG_POSTGRESQL_STANDBY),
-    PG_BARE,
-    PG_TLS,
-    MY_USER,
-    MY_BARE,
-    MY_TLS,
-    SMTP,
-    SMTP_TLS,
-    LDAP,
-    {.type = CONFIG_HEALTH_AGENT},
-};
-
-/* Ends before it has taken in more than the bound, whatever comes. */
-/* True when a line of len bytes that comes in parts of part bytes is called endless. */
-static bool is_endless(const struct config_health *config, const uint8_t *line, size_t len, size_t part)
-{
-    struct script_run run;
-    const struct script_params params = {.config = config, .host = "h"};
-    assert_int_equal(script_create(script_find(config->type), &params, &run), 0);
-    enum script_verdict verdict = script_begin(&run);
-    for (size_t at = 0; at < len && verdict == SCRIPT_MORE; at += part) {
-        verdict = script_feed(&run, line + at, part, false);
-    }
-    bool endless =
-        strstr(run.reason, "without an end") != NULL || strstr(run.reason, "not an agent's line") != NULL;
-    script_destroy(&run);
-    return endless;
-}
-
-/* As long as may be, and one byte longer: whole or byte by byte, the verdict is the same. */
-static void long_lines(void **state)
-{
-    (void)state;
-    static const struct {
-        struct config_health config;
-        const char *begin;
-        size_t most;
-    } lines[] = {{HTTP_PLAIN, "HTTP/1.1 200 ", 1025},
-                 {{.type = CONFIG_HEALTH_REDIS}, "-", 1025},
-                 {{.type = CONFIG_HEALTH_SMTP, .smtp = {.hello = TEXT("me")}}, "220-", 2049},
-                 {{.type = CONFIG_HEALTH_AGENT}, "up ", 1025}};
-    for (size_t i = 0; i < COUNT(lines); i++) {
-        for (size_t len = lines[i].most - 1; len <= lines[i].most + 1; len++) {
-            uint8_t line[2050];
-            memset(line, ' ', sizeof(line));
-            memcpy(line, lines[i].begin, strlen(lines[i].begin));
-            line[len - 1] = '\n';
-            assert_int_equal(is_endless(&lines[i].config, line, len, len), len > lines[i].most);
-            assert_int_equal(is_endless(&lines[i].config, line, len, 1), len > lines[i].most);
-        }
-    }
-}
-
-static void garbage_is_bounded(void **state)
-{
-    (void)state;
-    static uint8_t garbage[4096];
-    for (size_t i = 0; i < COUNT(all); i++) {
-        for (unsigned seed = 0; seed < 200; seed++) {
-            struct random_state random;
-            struct script_run run;
-            const struct script_params params = {.config = &all[i], .host = "h", .password = "secret"};
-            random_seed(&random, seed);
-            assert_int_equal(script_create(script_find(all[i].type), &params, &run), 0);
-            enum script_verdict verdict = script_begin(&run);
-            size_t fed = 0;
-            while (verdict == SCRIPT_MORE && fed < (size_t)8 * 1024 * 1024) {
-                for (size_t b = 0; b < sizeof(garbage); b++) {
-                    /* Random bytes, one byte repeated, printable lines: by the seed. */
-                    garbage[b] = seed % 3 == 0   ? (uint8_t)random_below(&random, 256)
-                                 : seed % 3 == 1 ? (uint8_t)(seed * 5)
-                                                 : (uint8_t)("ab \n"[random_below(&random, 4)]);
-                }
-                verdict = script_feed(&run, garbage, sizeof(garbage), false);
-                fed += sizeof(garbage);
-            }
-            assert_true(verdict == SCRIPT_FAILED || verdict == SCRIPT_PASSED);
-            assert_true(fed <= SCRIPT_TOTAL_MAX);
-            assert_true(run.in.room <= 2 * SCRIPT_REPLY_MAX);
-            script_destroy(&run);
-        }
-    }
-}
-
-/* What came before the handshake must not count as what came after it. */
-static void bytes_ahead_of_tls_are_refused(void **state)
-{
-    (void)state;
-    struct script_run run;
-    static const struct config_health config = PG_TLS;
-    const struct script_params params = {.config = &config, .host = "h"};
-    assert_int_equal(script_create(&script_postgresql, &params, &run), 0);
-    assert_int_equal(script_begin(&run), SCRIPT_MORE);
-    assert_int_equal(script_feed(&run, (const uint8_t *)"S" PG_READY, 1 + PG_READY_LEN, false),
-                     SCRIPT_FAILED);
-    assert_string_equal(run.reason, "sent bytes ahead of the TLS handshake");
-    script_destroy(&run);
-}
-
-/* The salted password is kept, not what belongs to one exchange. */
-static void scram_twice(void **state)
-{
-    (void)state;
-    struct script_run run;
-    static const struct config_health config = PG_USER(CONFIG_POSTGRESQL_ANY);
-    struct script_params params = {.config = &config, .host = "h", .password = "secret"};
-    memset(params.nonce, 7, sizeof(params.nonce));
-    assert_int_equal(script_create(&script_postgresql, &params, &run), 0);
-    for (unsigned i = 0; i < 3; i++) {
-        assert_int_equal(script_begin(&run), SCRIPT_MORE);
-        assert_int_equal(script_feed(&run, (const uint8_t *)PG_SASL, PG_SASL_LEN, false), SCRIPT_MORE);
-        assert_int_equal(script_feed(&run, (const uint8_t *)PG_SASL_CONTINUE, PG_SASL_CONTINUE_LEN, false),
-                         SCRIPT_MORE);
-        conversation_hear(&run, SCRAM_CLIENT_FINAL);
-        assert_int_equal(script_feed(&run, (const uint8_t *)PG_SASL_FINAL_OK, PG_SASL_FINAL_OK_LEN, false),
-                         SCRIPT_PASSED);
-    }
-    script_destroy(&run);
-}
-
-/* A secret in what is said is always covered where the exchange is shown. */
-static void secrets_are_masked(void **state)
-{
-    (void)state;
-    static const struct config_health config = REDIS(CONFIG_REDIS_ANY);
-    static const struct config_health bind = {.type = CONFIG_HEALTH_LDAP, .ldap = {.bind_dn = TEXT("cn=m")}};
-    const struct config_health *const saying[] = {&config, &bind};
-    for (size_t i = 0; i < COUNT(saying); i++) {
-        struct script_run run;
-        const struct script_params params = {.config = saying[i], .host = "h", .password = "secret"};
-        assert_int_equal(script_create(script_find(saying[i]->type), &params, &run), 0);
-        assert_int_equal(script_begin(&run), SCRIPT_MORE);
-        assert_non_null(memmem(run.out.data, run.out.len, "secret", 6));
-        assert_non_null(run.out_mask);
-        assert_null(strstr(run.out_mask, "secret"));
-        script_destroy(&run);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -758,11 +545,6 @@ int main(void)
         cmocka_unit_test(smtp),
         cmocka_unit_test(ldap),
         cmocka_unit_test(agent),
-        cmocka_unit_test(long_lines),
-        cmocka_unit_test(garbage_is_bounded),
-        cmocka_unit_test(bytes_ahead_of_tls_are_refused),
-        cmocka_unit_test(scram_twice),
-        cmocka_unit_test(secrets_are_masked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
