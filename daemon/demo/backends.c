@@ -133,6 +133,19 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
     }
 }
 
+/* Whoever waits to be accepted is served still: closing the listener would reset them. */
+static void accept_who_waits(struct demo_backend *backend)
+{
+    int listening = evconnlistener_get_fd(backend->listener);
+    for (;;) {
+        int fd = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0) {
+            return;
+        }
+        on_accept(backend->listener, fd, NULL, 0, backend);
+    }
+}
+
 static void on_break_new(struct mailbox_message *message, void *receiver)
 {
     (void)message;
@@ -140,6 +153,7 @@ static void on_break_new(struct mailbox_message *message, void *receiver)
     for (unsigned i = 0; i < DEMO_BACKENDS_PER_VERSION; i++) {
         struct demo_backend *backend = &backends->backends[DEMO_VERSIONS - 1][i];
         if (backend->listener != NULL) {
+            accept_who_waits(backend);
             evconnlistener_free(backend->listener);
             backend->listener = NULL;
         }
