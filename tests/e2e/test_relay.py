@@ -1,5 +1,4 @@
 """Bytes, ends and aborts are passed on as they came: the faults that other proxies had, from outside."""
-import signal
 import socket
 import threading
 import time
@@ -9,7 +8,7 @@ from shunt.clients import ask, connect
 from shunt.config import service
 from shunt.payload import MIB, digest, pattern
 from shunt.peers import echo, named
-from shunt.process import wakeups
+from shunt.process import stopped, wakeups
 from shunt.waiting import scaled, stays, wait_until
 
 
@@ -248,10 +247,9 @@ def test_an_end_and_a_reset_that_come_together(daemon, server):
     client = connect(shunt.port())
     client.send(b"hello\n")
     assert client.receive(6) == b"hello\n"
-    shunt.popen.send_signal(signal.SIGSTOP)
-    client.shut()
-    client.reset()
-    shunt.popen.send_signal(signal.SIGCONT)
+    with stopped(shunt.pid):
+        client.shut()
+        client.reset()
     seen.get()
     wait_until(lambda: closed(shunt).get("client-reset") == 1, "the abort is noticed")
 

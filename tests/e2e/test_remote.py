@@ -154,7 +154,7 @@ def test_a_megabyte_without_end_and_a_hundred_that_vanish(remote):
         stream = socket.create_connection(("127.0.0.1", remote.port), timeout=10)
         stream.sendall(bytes([22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3][:turn % 12]))  # some of a client's hello
         stream.close()
-    assert "web - idle" in remote.run("victor", "status").stdout
+    wait_until(lambda: "web - idle" in remote.run("victor", "status").stdout, "the places of those are free again")
     wait_until(lambda: descriptors(remote.shunt.pid) <= before, "descriptors are back")
 
 

@@ -2,12 +2,12 @@
 import os
 import pathlib
 import shutil
-import signal
 import subprocess
 
 import pytest
 from shunt.config import service, steps
 from shunt.daemon import program
+from shunt.process import stopped
 from shunt.waiting import stays, wait_until
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux")
@@ -170,9 +170,8 @@ def test_a_daemon_that_is_gone_or_silent_is_told_all_the_time(shunt, screen):
     view = screen(80, 24)
     shunt.ctl("start", "web").ok()
     view.shows("ramping", "q quit")
-    shunt.popen.send_signal(signal.SIGSTOP)
-    view.shows("the daemon has not answered for")
-    shunt.popen.send_signal(signal.SIGCONT)
+    with stopped(shunt.pid):
+        view.shows("the daemon has not answered for")
     view.shows("p pause  r resume")
     shunt.kill()
     view.shows("the daemon is gone")

@@ -1,4 +1,5 @@
 """What the kernel tells about a process: descriptors, CPU time, memory, children."""
+import contextlib
 import ctypes
 import os
 import pathlib
@@ -81,6 +82,17 @@ def all_children(pid):
 def children(pid):
     """Without the small process that starts the next program at an upgrade."""
     return [child for child in all_children(pid) if name(child) != "shunt-starter"]
+
+
+@contextlib.contextmanager
+def stopped(pid):
+    """No thread of our child runs inside: a signal alone is only on its way when it was sent."""
+    os.kill(pid, signal.SIGSTOP)
+    assert os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1]), f"{pid} ended instead"
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def adopt_orphans():
