@@ -31,6 +31,10 @@ def threads(pid):
     return [int(one.name) for one in pathlib.Path(f"/proc/{pid}/task").iterdir()]
 
 
+def workers(pid):
+    return [one for one in threads(pid) if kernel_says(pid, one)["Name"].startswith("shunt-w")]
+
+
 @NEEDS_ROOT
 def test_becomes_another_user(daemon, server, reachable):
     shunt = daemon(service([server(named("old")).address]), user="nobody")
@@ -77,9 +81,9 @@ def test_low_port_keeps_its_capability(daemon, server, reachable, tmp_path):
                 wait_until(pathlib.Path(f"{tmp_path}/low.sock").exists, "the admin socket is there", within=10)
                 wait_until(lambda: kernel_says(running.pid)["Uid"].split()[0] != "0", "it became another user")
                 wait_until(lambda: int(kernel_says(running.pid)["CapEff"], 16) == 1 << 10, "CAP_NET_BIND_SERVICE alone")
-                workers = [one for one in threads(running.pid) if pathlib.Path(f"/proc/{running.pid}/task/{one}/comm").read_text().startswith("shunt-w")]
-                assert len(workers) == 1
-                wait_until(lambda: int(kernel_says(running.pid, workers[0])["CapEff"], 16) == 0, "and the worker has not even that")
+                wait_until(lambda: len(workers(running.pid)) == 1, "the worker has its name")
+                worker, = workers(running.pid)
+                wait_until(lambda: int(kernel_says(running.pid, worker)["CapEff"], 16) == 0, "and the worker has not even that")
             finally:
                 running.terminate()
                 running.communicate(timeout=20)
