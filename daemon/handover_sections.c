@@ -119,6 +119,63 @@ static int read_states(struct app *app, const unsigned char *body, size_t length
     return rc;
 }
 
+/* { service: { group: { backend: address } } } */
+static unsigned char *write_addresses(struct app *app, size_t *length)
+{
+    json_t *all = json_object();
+    for (size_t i = 0; i < app->services_len; i++) {
+        const struct app_service *service = &app->services[i];
+        json_t *groups = json_object();
+        for (size_t g = 0; service->config != NULL && g < routing_groups(service->routing); g++) {
+            json_t *group = json_object();
+            for (size_t b = 0; b < routing_backends(service->routing, g); b++) {
+                const struct backend *backend = routing_backend_at(service->routing, g, b);
+                char text[ADDR_TEXT_MAX];
+                addr_format(backend_address(backend), text, sizeof(text));
+                (void)json_object_set_new(group, backend_name(backend), json_string(text));
+            }
+            (void)json_object_set_new(groups, routing_group_name(service->routing, g), group);
+        }
+        (void)json_object_set_new(all, service->config != NULL ? service->config->name : "", groups);
+    }
+    return dump(all, length);
+}
+
+/* Of one that the former did not have, or had at another address, nothing is known, whatever the migration
+ * did up to now: where a new backend must prove itself, this one must. */
+static void judge_address(const struct app_service *service, struct backend *backend, const char *told)
+{
+    const char *group = routing_group_name(service->routing, backend_group(backend));
+    char text[ADDR_TEXT_MAX];
+    addr_format(backend_address(backend), text, sizeof(text));
+    if (told != NULL && strcmp(told, text) == 0) {
+        return;
+    }
+    bool prove = health_must_prove(service->config, service->routing, group);
+    routing_assume_state(service->routing, backend, prove ? BACKEND_DOWN : BACKEND_UNKNOWN);
+}
+
+/* After the states. */
+static int read_addresses(struct app *app, const unsigned char *body, size_t length)
+{
+    json_t *all = load(body, length);
+    for (size_t i = 0; all != NULL && i < app->services_len; i++) {
+        const struct app_service *service = &app->services[i];
+        const json_t *groups = json_object_get(all, service->config->name);
+        for (size_t g = 0; g < routing_groups(service->routing); g++) {
+            const json_t *group = json_object_get(groups, routing_group_name(service->routing, g));
+            for (size_t b = 0; b < routing_backends(service->routing, g); b++) {
+                struct backend *backend = routing_backend_at(service->routing, g, b);
+                judge_address(service, backend,
+                              json_string_value(json_object_get(group, backend_name(backend))));
+            }
+        }
+    }
+    int rc = all != NULL ? 0 : ERR_CORRUPT;
+    json_decref(all);
+    return rc;
+}
+
 /* { service: phase } */
 static unsigned char *write_counting(struct app *app, size_t *length)
 {
@@ -269,6 +326,7 @@ static int read_tickets(struct app *app, const unsigned char *body, size_t lengt
 static const struct section table[] = {
     {.name = "counters", .write = write_counters, .read = read_counters},
     {.name = "states", .optional = true, .write = write_states, .read = read_states},
+    {.name = "addresses", .optional = true, .write = write_addresses, .read = read_addresses},
     {.name = "counting", .optional = true, .write = write_counting, .read = read_counting},
     {.name = "tls-tickets", .optional = true, .write = write_tickets, .read = read_tickets},
     {.name = "formers", .write = write_formers, .read = read_formers},

@@ -157,6 +157,11 @@ static int prepare_groups(struct reload *reload, struct change *change, size_t i
     }
     for (size_t g = 0; g < config->groups_len; g++) {
         const struct targets_group *targets = &reload->targets->services[index].groups[g];
+        /* Put in force with the groups: a check that begins afterwards would be an instant too late. */
+        bool unproven = health_must_prove(config, change->service->routing, config->groups[g].name);
+        for (size_t b = 0; b < targets->backends_len; b++) {
+            targets->backends[b].unproven = unproven;
+        }
         groups[g] = (struct routing_group_spec){.name = config->groups[g].name,
                                                 .balance = config->groups[g].balance,
                                                 .queue_size = config->groups[g].queue.size,

@@ -296,6 +296,9 @@ static int begin_checks(struct app *app, struct err_text *err)
         if (rc == 0 && app_has_health(service->config)) {
             rc = health_renew(app->base, service->routing, service->config, app->events, &service->health,
                               err);
+            if (service->names != NULL) {
+                names_set_health(service->names, service->health);
+            }
             app->admin_services[i].health = service->health; /* the console was there before the checks */
         }
     }

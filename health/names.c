@@ -149,6 +149,15 @@ static struct backend *find_backend(const struct names *names, const struct name
 
 /* ---- into the routing */
 
+/* Whether what comes to a group gets nothing before its first check. */
+static bool must_prove(const struct names *names, uint32_t group)
+{
+    const struct config_service *config = names->options.config;
+    return names->health != NULL &&
+           health_must_prove(config, names->options.routing, config->groups[group].name);
+}
+
+/* One that comes back was not checked while it was on its way out. */
 static void mark_leaving(const struct names *names)
 {
     for (size_t e = 0; e < names->len; e++) {
@@ -156,9 +165,13 @@ static void mark_leaving(const struct names *names)
         for (size_t i = 0; i < host->set.len; i++) {
             struct backend *backend = find_backend(names, host, &host->set.members[i]);
             bool leaving = host->set.members[i].place == NAME_LEAVING;
-            if (backend != NULL && backend_is_leaving(backend) != leaving) {
-                routing_set_leaving(names->options.routing, backend, leaving);
+            if (backend == NULL || backend_is_leaving(backend) == leaving) {
+                continue;
             }
+            if (!leaving && must_prove(names, host->group)) {
+                routing_assume_state(names->options.routing, backend, BACKEND_DOWN);
+            }
+            routing_set_leaving(names->options.routing, backend, leaving);
         }
     }
 }
@@ -188,8 +201,7 @@ static int change(struct names *names, struct err_text *err)
         groups[g].panic = routing_panic_of(config, &config->groups[g]);
         rc = names_specs(config, g, hosts, names->len, &specs, &groups[g].backends_len);
         groups[g].backends = specs;
-        bool unproven =
-            names->health != NULL && health_must_prove(config, names->options.routing, groups[g].name);
+        bool unproven = must_prove(names, g);
         for (size_t b = 0; rc == 0 && b < groups[g].backends_len; b++) {
             specs[b].unproven = unproven;
         }
