@@ -1,7 +1,7 @@
 /*
  * The journal on disk: lock, open, append with fdatasync, rewrite in compact form. Control thread only; an
  * append that must last waits for the disk, and with it the control thread, never a worker. What a line and
- * a file mean is in migration/journal_text.c.
+ * a file mean is in migration/journal_text.c, single steps with a file are in migration/journal_file.c.
  */
 #include "migration/journal.h"
 
@@ -23,7 +23,6 @@
 
 /* A migration with all its records fits in this. */
 #define JOURNAL_ROOM_BYTES (UINT64_C(256) * 1024)
-#define JOURNAL_READ_MAX ((off_t)1 << 30)
 
 struct journal {
     int dir;  /* fd of state_dir */
@@ -38,38 +37,6 @@ struct journal {
     struct journal_records records;
     char notes[512];
 };
-
-/* write(2) until all is written. A failpoint may end it halfway, or kill between the halves. */
-static int write_all(int fd, const char *text, size_t len)
-{
-    bool split = failpoint_any();
-
-    for (size_t done = 0; done < len;) {
-        size_t part = split && done == 0 ? (len + 1) / 2 : len - done;
-        ssize_t n = write(fd, text + done, part);
-
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            errno = n == 0 ? EIO : errno;
-            return ERR_SYSTEM;
-        }
-        done += (size_t)n;
-        if (split && (errno = failpoint("journal-half")) != 0) {
-            return ERR_SYSTEM;
-        }
-    }
-    return 0;
-}
-
-static int sync_file(int fd)
-{
-    if ((errno = failpoint("journal-sync")) != 0 || fdatasync(fd) != 0) {
-        return ERR_SYSTEM;
-    }
-    return 0;
-}
 
 static void close_both(int dir, int lock)
 {
@@ -86,9 +53,10 @@ static void close_both(int dir, int lock)
 
 static int take_lock(const char *dir, struct journal *journal, struct err_text *err)
 {
-    journal->lock = openat(journal->dir, "journal.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
-    if (journal->lock < 0) {
-        return err_set_errno(err, "state_dir: cannot create %s/journal.lock", dir);
+    int rc = journal_file_open(journal->dir, journal->path, "journal.lock", O_CREAT, &journal->lock, err);
+
+    if (rc != 0) {
+        return rc;
     }
     if (flock(journal->lock, LOCK_EX | LOCK_NB) != 0) {
         if (errno == EWOULDBLOCK) {
@@ -127,40 +95,6 @@ static int open_dir(const char *dir, int lock, struct journal *journal, struct e
     return lock < 0 ? take_lock(dir, journal, err) : adopt_lock(dir, lock, journal, err);
 }
 
-static int read_file(struct journal *journal, char **text, size_t *len, struct err_text *err)
-{
-    struct stat st;
-    size_t done = 0;
-
-    if (fstat(journal->fd, &st) != 0) {
-        return err_set_errno(err, "cannot look at %s", journal->path);
-    }
-    if (st.st_size > JOURNAL_READ_MAX) {
-        return err_set(err, ERR_CORRUPT, "%s is larger than any journal: move it away to begin anew",
-                       journal->path);
-    }
-    *len = (size_t)st.st_size;
-    *text = malloc(*len + 1);
-    if (*text == NULL) {
-        return err_set(err, ERR_NOMEM, "no memory to read %s", journal->path);
-    }
-    while (done < *len) {
-        ssize_t n = pread(journal->fd, *text + done, *len - done, (off_t)done);
-
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            errno = n == 0 ? EIO : errno;
-            free(*text);
-            *text = NULL;
-            return err_set_errno(err, "cannot read %s", journal->path);
-        }
-        done += (size_t)n;
-    }
-    return 0;
-}
-
 static int cut_back(struct journal *journal)
 {
     if (ftruncate(journal->fd, (off_t)journal->good_bytes) != 0) {
@@ -190,9 +124,9 @@ static int put_line(struct journal *journal, const json_t *record, bool durable)
     }
     journal->torn = true;
     errno = failpoint("journal-append");
-    rc = errno != 0 ? ERR_SYSTEM : write_all(journal->fd, line, len);
+    rc = errno != 0 ? ERR_SYSTEM : journal_file_write(journal->fd, line, len);
     if (rc == 0 && durable) {
-        rc = sync_file(journal->fd);
+        rc = journal_file_sync(journal->fd);
     }
     free(line);
     if (rc == 0) {
@@ -233,12 +167,12 @@ static int write_compact(struct journal *journal, int fd, uint64_t *size)
         size_t len = 0;
         char *line = journal_line_encode(i == 0 ? header : journal->records.list[i - 1], &len);
 
-        rc = line == NULL ? ERR_NOMEM : write_all(fd, line, len);
+        rc = line == NULL ? ERR_NOMEM : journal_file_write(fd, line, len);
         *size += len;
         free(line);
     }
     json_decref(header);
-    return rc == 0 ? sync_file(fd) : rc;
+    return rc == 0 ? journal_file_sync(fd) : rc;
 }
 
 /* Writes a new file beside the old one and puts it in its place. Any failure leaves the old one in force. */
@@ -250,8 +184,8 @@ static int compact(struct journal *journal)
     if (journal_records_compact(&journal->records) != 0) {
         return ERR_NOMEM;
     }
-    fd = openat(journal->dir, "journal.new", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
-    if (fd < 0) {
+    (void)unlinkat(journal->dir, "journal.new", 0);
+    if (journal_file_open(journal->dir, journal->path, "journal.new", O_CREAT | O_EXCL, &fd, NULL) != 0) {
         return ERR_SYSTEM;
     }
     if (write_compact(journal, fd, &size) != 0 || (errno = failpoint("journal-rename")) != 0 ||
@@ -335,7 +269,7 @@ static int load(struct journal *journal, struct err_text *err)
     struct journal_scan scan;
     char *text = NULL;
     size_t len = 0;
-    int rc = read_file(journal, &text, &len, err);
+    int rc = journal_file_read(journal->fd, journal->path, &text, &len, err);
 
     if (rc != 0) {
         return rc;
@@ -388,8 +322,10 @@ static int open_with(const char *dir, int lock, struct journal **out, struct err
         rc = open_dir(dir, lock, journal, err);
     }
     if (rc == 0) {
-        journal->fd = openat(journal->dir, "journal", O_RDWR | O_CREAT | O_CLOEXEC, 0640);
-        rc = journal->fd < 0 ? err_set_errno(err, "cannot open %s", journal->path) : load(journal, err);
+        rc = journal_file_open(journal->dir, journal->path, "journal", O_CREAT, &journal->fd, err);
+    }
+    if (rc == 0) {
+        rc = load(journal, err);
     }
     if (rc != 0) {
         if (journal->lock == lock) {
@@ -443,11 +379,11 @@ int journal_resume(struct journal *journal, struct err_text *err)
     if (!journal->held) {
         return 0;
     }
-    journal->fd =
-        openat(journal->dir, "journal", O_RDWR | O_CLOEXEC); /* it may have been put in place anew */
-    if (journal->fd < 0) {
+    /* it may have been put in place anew */
+    rc = journal_file_open(journal->dir, journal->path, "journal", 0, &journal->fd, err);
+    if (rc != 0) {
         journal->fd = mine;
-        return err_set_errno(err, "cannot open %s", journal->path);
+        return rc;
     }
     journal->records = (struct journal_records){0};
     journal->held = false;

@@ -51,12 +51,27 @@ struct journal_scan {
 };
 
 /*
- * Reads a journal from memory. A damaged end (no good line after it) is left out and noted. Errors:
- * ERR_CORRUPT (damage with good lines after it, a state that cannot be; err names line and byte),
+ * Reads a journal from memory. What may be left of one write at its end is left out and noted. Errors:
+ * ERR_CORRUPT (any other damage, a state that cannot be, another file; err names line and byte),
  * ERR_UNAVAILABLE (newer version), ERR_NOMEM. On failure scan is cleared.
  */
 MUST_CHECK int journal_scan_text(const char *text, size_t len, const char *path, struct journal_scan *scan,
                                  struct err_text *err);
+
+/*
+ * Opens one of our files in the folder dir, for reading and writing. flags: O_CREAT, O_EXCL or none. path: of
+ * the journal there, for messages. What a symbolic link, a pipe or a device stands for is never opened: the
+ * folder may belong to a lesser user than the one that we are. ERR_SYSTEM: err says what was found.
+ */
+MUST_CHECK int journal_file_open(int dir, const char *path, const char *name, int flags, int *fd,
+                                 struct err_text *err);
+/* Reads all of it; *text (owned by the caller) has len bytes. ERR_SYSTEM, ERR_CORRUPT (too large), ERR_NOMEM.
+ */
+MUST_CHECK int journal_file_read(int fd, const char *path, char **text, size_t *len, struct err_text *err);
+/* Writes all of it, or ERR_SYSTEM with errno; a failpoint may end it halfway, or kill between the halves. */
+MUST_CHECK int journal_file_write(int fd, const char *text, size_t len);
+/* Waits for the disk. ERR_SYSTEM with errno. */
+MUST_CHECK int journal_file_sync(int fd);
 
 /* Leaves out of records what no longer counts. Order is kept. ERR_NOMEM: unchanged. */
 MUST_CHECK int journal_records_compact(struct journal_records *records);

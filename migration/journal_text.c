@@ -130,6 +130,53 @@ static bool good_line_follows(const char *text, size_t len, size_t offset)
     return false;
 }
 
+static bool is_all_nul(const char *text, size_t len)
+{
+    return len == 0 || (text[0] == '\0' && memcmp(text, text + 1, len - 1) == 0);
+}
+
+/*
+ * Whether what stands behind the last good line may be what is left of one write: one line at most, or the
+ * NULs that a file system leaves where a power failure took the bytes. Before the first good line only a
+ * beginning of our own header is: any other text is somebody else's file, or all of a journal damaged.
+ */
+static bool is_torn(const char *text, size_t len, size_t offset, size_t length)
+{
+    json_t *record;
+    size_t size = 0;
+    char *header;
+    bool ours;
+
+    if (is_all_nul(text + offset, len - offset)) {
+        return true;
+    }
+    if (offset > 0) {
+        return offset + length + 1 >= len && length <= JOURNAL_LINE_MAX;
+    }
+    record = journal_header();
+    header = record == NULL ? NULL : journal_line_encode(record, &size);
+    json_decref(record);
+    ours = header != NULL && len < size && memcmp(header, text, len) == 0;
+    free(header);
+    return ours;
+}
+
+/* Says why a line stops the start; nothing in the file may be changed then. */
+static int refuse_line(const char *path, size_t line, size_t offset, bool good_follow, struct err_text *err)
+{
+    const char *what = "is damaged, and more than one line with it";
+
+    if (good_follow) {
+        what = "is damaged, and good lines follow it";
+    } else if (offset == 0) {
+        what = "is not the beginning of a journal: it is damaged, or somebody else's file";
+    }
+    return err_set(err, ERR_CORRUPT,
+                   "%s line %zu (byte %zu) %s: restore the file from a copy, or move it away to begin anew "
+                   "(all traffic then goes to the first group)",
+                   path, line, offset, what);
+}
+
 static bool is_phase(const char *name)
 {
     for (unsigned phase = 0; name != NULL && phase < MIGRATION_PHASE_COUNT; phase++) {
@@ -213,12 +260,10 @@ int journal_scan_text(const char *text, size_t len, const char *path, struct jou
         json_t *record = whole ? journal_line_decode(text + offset, length) : NULL;
 
         if (record == NULL) {
-            if (whole && good_line_follows(text, len, offset + length + 1)) {
-                rc = err_set(
-                    err, ERR_CORRUPT,
-                    "%s line %zu (byte %zu) is damaged, and good lines follow it: restore the file from a "
-                    "copy, or move it away to begin anew (all traffic then goes to the first group)",
-                    path, line, offset);
+            bool good_follow = whole && good_line_follows(text, len, offset + length + 1);
+
+            if (good_follow || !is_torn(text, len, offset, length)) {
+                rc = refuse_line(path, line, offset, good_follow, err);
                 break;
             }
             snprintf(scan->note, sizeof(scan->note), "%s: cut %zu bytes of an unfinished record at line %zu",
