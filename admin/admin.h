@@ -43,6 +43,14 @@ struct admin_former {
     uint64_t open; /* client connections, as it said last */
 };
 
+/* What such a program has open on one backend. Borrowed for the call. */
+struct admin_elsewhere {
+    pid_t pid;
+    const char *service, *group, *backend; /* names, which need not be of this program's configuration */
+    uint64_t open;
+};
+typedef void admin_elsewhere_fn(void *context, const struct admin_elsewhere *elsewhere);
+
 struct admin_options {
     struct event_base *base;
     const char *socket_path;
@@ -70,6 +78,12 @@ struct admin_options {
     /* Writes up to max of the programs before this one, oldest first; their number. NULL: there are none.
      * Same context. */
     size_t (*formers)(void *context, struct admin_former *out, size_t max);
+    /* Shows what those programs have open, backend by backend. NULL: nothing. Same context. */
+    void (*elsewhere)(void *context, admin_elsewhere_fn *visit, void *visit_context);
+    /* Tells them to close what filter means, of this service; group and backend by name, NULL: all. It is
+     * done later, nobody answers. NULL: cannot be done. Same context. */
+    void (*elsewhere_kill)(void *context, const char *service, const char *group, const char *backend,
+                           const struct proxy_close_filter *filter);
     void *reload_context;
 };
 

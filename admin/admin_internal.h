@@ -195,6 +195,22 @@ void render_program(FILE *out, const struct admin *admin);
 /* A list, as `formers` of `status --json`. Owned by the caller, NULL without memory. */
 json_t *render_json_formers(const struct admin *admin);
 
+/* elsewhere.c: what programs before this one have open; NULL: of any service, group, backend. */
+struct elsewhere_place {
+    const char *service, *group, *backend;
+};
+struct elsewhere_programs {
+    size_t len; /* how many have any */
+    pid_t last; /* one of them */
+};
+/* A line for each backend, for the end of a list that lacks them. */
+void elsewhere_write(FILE *out, const struct admin *admin, const struct elsewhere_place *place);
+/* [{ pid, service, group, backend, open }]. Owned by the caller, NULL without memory. */
+json_t *elsewhere_json(const struct admin *admin, const struct elsewhere_place *place);
+/* Client connections; programs may be NULL. */
+uint64_t elsewhere_open(const struct admin *admin, const struct elsewhere_place *place,
+                        struct elsewhere_programs *programs);
+
 /* render_tls.c: the certificates that clients are shown; nothing where a service has none. */
 void render_certificates(FILE *out, const struct admin_service *service);
 /* TLS handshakes that came to nothing, by reason: a line for each side where there are any; as JSON (new

@@ -43,6 +43,7 @@ struct connections_job {
     size_t limit;
     char (*names)[ROUTING_NAME_MAX]; /* of the services that are asked; owned */
     size_t names_len, at;
+    char group_name[ROUTING_NAME_MAX], backend_name[ROUTING_NAME_MAX]; /* "": any */
     uint64_t matched;
     struct listed *rows; /* owned; twice the limit, so that it is rarely cut */
     size_t rows_len;
@@ -220,8 +221,17 @@ static json_t *json_of_row(const struct connections_job *self, const struct list
                      "bytes_out", (json_int_t)row->bytes_out);
 }
 
+/* What is asked for, as programs before this one would name it; all services but for one that was named. */
+static struct elsewhere_place place_of(const struct connections_job *self)
+{
+    return (struct elsewhere_place){.service = self->names_len == 1 ? self->names[0] : NULL,
+                                    .group = self->group_name[0] != '\0' ? self->group_name : NULL,
+                                    .backend = self->backend_name[0] != '\0' ? self->backend_name : NULL};
+}
+
 static int write_rows(FILE *out, struct connections_job *self)
 {
+    const struct elsewhere_place place = place_of(self);
     cut_rows(self);
     if (!self->json) {
         for (size_t i = 0; i < self->rows_len; i++) {
@@ -229,14 +239,16 @@ static int write_rows(FILE *out, struct connections_job *self)
         }
         fprintf(out, "%zu of %" PRIu64 " connections, oldest first%s\n", self->rows_len, self->matched,
                 self->incomplete ? "; incomplete: memory ran out" : "");
+        elsewhere_write(out, self->job.admin, &place);
         return ERR_OK;
     }
     json_t *list = json_array();
     for (size_t i = 0; i < self->rows_len; i++) {
         (void)json_array_append_new(list, json_of_row(self, &self->rows[i]));
     }
-    return render_json_write(out, json_pack("{s:I,s:b,s:o}", "matched", (json_int_t)self->matched, "complete",
-                                            (int)!self->incomplete, "connections", list));
+    return render_json_write(out, json_pack("{s:I,s:b,s:o,s:o}", "matched", (json_int_t)self->matched,
+                                            "complete", (int)!self->incomplete, "elsewhere",
+                                            elsewhere_json(self->job.admin, &place), "connections", list));
 }
 
 static int most_first(const void *a, const void *b)
@@ -269,6 +281,7 @@ static void format_key(const struct connections_job *self, const struct count_ke
 static int write_counts(FILE *out, struct connections_job *self)
 {
     char key[3 * ROUTING_NAME_MAX + 3];
+    const struct elsewhere_place place = place_of(self);
     json_t *list = self->json ? json_array() : NULL;
     if (self->counts_room > 0) {
         qsort(self->counts, self->counts_room, sizeof(*self->counts), most_first);
@@ -284,11 +297,13 @@ static int write_counts(FILE *out, struct connections_job *self)
         }
     }
     if (self->json) {
-        return render_json_write(out, json_pack("{s:I,s:b,s:o}", "matched", (json_int_t)self->matched,
-                                                "complete", (int)!self->incomplete, "counts", list));
+        return render_json_write(out, json_pack("{s:I,s:b,s:o,s:o}", "matched", (json_int_t)self->matched,
+                                                "complete", (int)!self->incomplete, "elsewhere",
+                                                elsewhere_json(self->job.admin, &place), "counts", list));
     }
     fprintf(out, "%8" PRIu64 "  in all; %zu of %zu shown%s\n", self->matched, shown, self->counts_len,
             self->incomplete ? "; incomplete: memory ran out" : "");
+    elsewhere_write(out, self->job.admin, &place);
     return ERR_OK;
 }
 
@@ -357,6 +372,13 @@ static struct connections_job *create(const struct command_call *call)
         if (values->service == NULL || values->service == &options->services[i]) {
             (void)snprintf(self->names[self->names_len++], ROUTING_NAME_MAX, "%s", options->services[i].name);
         }
+    }
+    if (values->service != NULL && values->group != ROUTING_NONE) {
+        (void)snprintf(self->group_name, sizeof(self->group_name), "%s",
+                       routing_group_name(values->service->routing, values->group));
+    }
+    if (values->backend != NULL) {
+        (void)snprintf(self->backend_name, sizeof(self->backend_name), "%s", backend_name(values->backend));
     }
     self->filter = (struct proxy_close_filter){.group = values->group,
                                                .backend = values->backend,

@@ -18,6 +18,7 @@ struct kill_job {
     struct proxy_close_filter filter;
     bool all_services; /* by id, which may be of any */
     char what[3 * ROUTING_NAME_MAX];
+    char group[ROUTING_NAME_MAX], backend[ROUTING_NAME_MAX]; /* names; "": any */
     char service[ROUTING_NAME_MAX]; /* the one that is meant, or at which the search by id is */
     char actor[64];
     char reason[COMMAND_REASON_MAX + 1];
@@ -36,6 +37,37 @@ static void destroy(struct job *job)
     free(self);
 }
 
+/* Programs before this one are told to do the same, once. At a pace only this one can close; and an id is of
+ * this one. Writes what of that is worth knowing. */
+static void reach_elsewhere(const struct kill_job *self, const struct admin *admin, char *out, size_t size)
+{
+    const struct elsewhere_place place = {.service = self->all_services ? NULL : self->service,
+                                          .group = self->group[0] != '\0' ? self->group : NULL,
+                                          .backend = self->backend[0] != '\0' ? self->backend : NULL};
+    struct elsewhere_programs programs;
+    char who[64];
+    uint64_t open = elsewhere_open(admin, &place, &programs);
+    out[0] = '\0';
+    if (open == 0 || admin->options.elsewhere_kill == NULL) {
+        return;
+    }
+    (void)snprintf(who, sizeof(who),
+                   programs.len == 1 ? "the program before it, pid %d" : "programs before it",
+                   (int)programs.last);
+    if (self->all_services) {
+        (void)snprintf(out, size, "; %" PRIu64 " open in %s have no id here: kill SERVICE/GROUP[/BACKEND]",
+                       open, who);
+        return;
+    }
+    if (self->rate > 0) {
+        (void)snprintf(out, size, "; %" PRIu64 " more in %s are not reached with --rate", open, who);
+        return;
+    }
+    admin->options.elsewhere_kill(admin->options.reload_context, place.service, place.group, place.backend,
+                                  &self->filter);
+    (void)snprintf(out, size, "; %s, with %" PRIu64 " open there, is told to do the same", who, open);
+}
+
 /* The timer goes as soon as the work is over: the loop may end before the last count goes. */
 static void finish(struct kill_job *self, const char *trouble)
 {
@@ -47,16 +79,20 @@ static void finish(struct kill_job *self, const char *trouble)
         event_free(self->tick);
         self->tick = NULL;
     }
+    char elsewhere[200] = "";
+    if (admin != NULL && (self->closed == 0 || !self->all_services)) {
+        reach_elsewhere(self, admin, elsewhere, sizeof(elsewhere));
+    }
     if (out != NULL && self->all_services && self->closed == 0) {
-        fprintf(out, "error: no connection %s is open; connections lists them\n", self->what);
+        fprintf(out, "error: no connection %s is open; connections lists them%s\n", self->what, elsewhere);
     } else if (out != NULL) {
-        fprintf(out, "closed %" PRIu64 " connection%s: %s%s\n", self->closed, self->closed == 1 ? "" : "s",
-                self->what, trouble);
+        fprintf(out, "closed %" PRIu64 " connection%s: %s%s%s\n", self->closed, self->closed == 1 ? "" : "s",
+                self->what, trouble, elsewhere);
     }
     if (admin != NULL && (self->closed > 0 || !self->all_services)) {
         events_add(admin->options.events, clock_wall_us(), EVENTS_WARN, self->service, "kill", self->actor,
-                   self->reason, "closed %" PRIu64 " connection%s: %s%s", self->closed,
-                   self->closed == 1 ? "" : "s", self->what, trouble);
+                   self->reason, "closed %" PRIu64 " connection%s: %s%s%s", self->closed,
+                   self->closed == 1 ? "" : "s", self->what, trouble, elsewhere);
     }
     if (out != NULL && fclose(out) != 0) {
         free(text);
@@ -147,6 +183,9 @@ static void describe(struct kill_job *self, const struct command_values *values)
                    *group != '\0' ? "/" : "", group, values->backend != NULL ? "/" : "",
                    values->backend != NULL ? backend_name(values->backend) : "");
     (void)snprintf(self->service, sizeof(self->service), "%s", values->service->name);
+    (void)snprintf(self->group, sizeof(self->group), "%s", group);
+    (void)snprintf(self->backend, sizeof(self->backend), "%s",
+                   values->backend != NULL ? backend_name(values->backend) : "");
 }
 
 static void fill_filter(struct kill_job *self, const struct command_values *values)

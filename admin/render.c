@@ -181,6 +181,12 @@ static void write_backend(FILE *out, const struct admin_service *service, const 
     render_standing(out, service->migration, backend);
     if (backend_is_leaving(backend)) {
         fputs(backend_is_removed(backend) ? " removed, draining" : " gone from its name, draining", out);
+        if (backend_open_elsewhere(backend) > 0) {
+            fputs(backend_open_elsewhere(backend) == backend_open(backend)
+                      ? " in the program before it"
+                      : ", in part in the program before it",
+                  out);
+        }
     }
     if (backend_is_backup(backend)) {
         fputs(" backup", out);

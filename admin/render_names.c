@@ -105,5 +105,6 @@ json_t *render_json_add_host(json_t *object, const struct admin_service *service
 {
     const struct names_host *host = service->names != NULL ? names_of(service->names, backend) : NULL;
     object = add(object, "host", host != NULL ? json_string(host->host) : json_null());
+    object = add(object, "open_elsewhere", json_integer((json_int_t)backend_open_elsewhere(backend)));
     return add(object, "leaving", json_boolean(backend_is_leaving(backend)));
 }

@@ -208,6 +208,11 @@ void backend_read(const struct backend *backend, struct stats_backend_reading *o
     }
 }
 
+uint64_t backend_open_elsewhere(const struct backend *backend)
+{
+    return backend->inherited_open;
+}
+
 int backend_inherit(struct backend *backend, uint64_t open, const struct stats_backend_reading *counted)
 {
     if (counted != NULL && backend->inherited == NULL) {

@@ -356,6 +356,66 @@ int routing_change_apply(struct routing *routing, struct routing_change *change,
     return publish_without(routing, &leaving, err);
 }
 
+/* The group of this name, made as one that was removed where there is none. */
+static int recall_group(struct routing *routing, const struct routing_group_spec *spec, uint32_t *out,
+                        struct err_text *err)
+{
+    *out = find_number(routing, spec->name);
+    if (*out != ROUTING_NONE) {
+        return 0;
+    }
+    if (routing->groups_len == routing->groups_room) {
+        return err_set(err, ERR_LIMIT, "group \"%s\": no room for more groups before a restart", spec->name);
+    }
+    struct routing_group_spec empty = *spec;
+    struct model_group made = {.removed = true};
+    empty.room = spec->backends_len;
+    empty.backends_len = 0;
+    if (model_group_fill(&made, routing->groups_len, &empty, routing->workers) != 0) {
+        model_group_clear(&made);
+        return err_set(err, ERR_NOMEM, "out of memory for group \"%s\"", spec->name);
+    }
+    model_group_connect(&made, routing);
+    *out = routing->groups_len;
+    routing->groups[routing->groups_len++] = made;
+    routing->changed = true;
+    return 0;
+}
+
+int routing_recall(struct routing *routing, const char *group_name, const struct routing_backend_spec *spec,
+                   struct backend **out, struct err_text *err)
+{
+    const struct routing_group_spec whole = {.name = group_name, .backends = spec, .backends_len = 1};
+    uint32_t g = ROUTING_NONE;
+    int rc = routing_check_group(&whole, err);
+    rc = rc == 0 ? recall_group(routing, &whole, &g, err) : rc;
+    if (rc != 0) {
+        return rc;
+    }
+    if (routing_find_backend(routing, g, spec->name) != NULL) {
+        return err_set(err, ERR_EXISTS, "backend \"%s/%s\" is there", group_name, spec->name);
+    }
+    struct model_group *group = &routing->groups[g];
+    uint32_t slot = board_free_slot(group->board);
+    if (slot == UINT32_MAX) {
+        return err_set(err, ERR_LIMIT, "group \"%s\": no room for more backends before a restart",
+                       group_name);
+    }
+    struct backend **backends =
+        realloc((void *)group->backends, (group->backends_len + 1) * sizeof(struct backend *));
+    group->backends = backends != NULL ? backends : group->backends;
+    struct backend *backend = backends != NULL ? backend_create(spec, g, group->board, slot) : NULL;
+    if (backend == NULL) {
+        return err_set(err, ERR_NOMEM, "out of memory for backend \"%s\"", spec->name);
+    }
+    backend->leaving = true;
+    backend->removed = true;
+    group->backends[group->backends_len++] = backend;
+    routing_touch_group(routing, g);
+    *out = backend;
+    return 0;
+}
+
 bool routing_sweep(struct routing *routing)
 {
     bool left = false;

@@ -241,6 +241,16 @@ MUST_CHECK int routing_change_apply(struct routing *routing, struct routing_chan
                                     struct err_text *err);
 /* NULL is allowed. */
 void routing_change_drop(struct routing_change *change);
+/*
+ * A backend that is not meant here, and maybe its group neither, but on which another process has connections
+ * open: it comes into sight as removed, with a group as removed where there is none of the name. The caller
+ * tells what it has open (backend_inherit), or it goes with the next routing_sweep, and publishes. Never
+ * while a change is prepared. *out is borrowed. ERR_EXISTS (the group has one of the name), ERR_LIMIT (no
+ * room), ERR_RANGE, ERR_INVALID, ERR_NOMEM.
+ */
+MUST_CHECK int routing_recall(struct routing *routing, const char *group,
+                              const struct routing_backend_spec *spec, struct backend **out,
+                              struct err_text *err);
 /* Lets go of removed backends that have nothing open any more. True: others are left, call again later. */
 bool routing_sweep(struct routing *routing);
 /* A change took the group away. It is gone once none of its backends is in sight. */
@@ -293,6 +303,8 @@ enum backend_state backend_standing(const struct backend *backend);
 /* Whether new connections may go to it now: state, operator, agent, ejection, weight. */
 bool backend_is_usable(const struct backend *backend);
 uint64_t backend_open(const struct backend *backend);
+/* Those of them that are open in another process (backend_inherit). */
+uint64_t backend_open_elsewhere(const struct backend *backend);
 /* Sums the counters of all workers into out (cleared first). */
 void backend_read(const struct backend *backend, struct stats_backend_reading *out);
 /* What another process has or had open on it and counted (copied; NULL: nothing): part of backend_open and

@@ -180,6 +180,8 @@ static int create_admin(struct app *app, struct err_text *err)
                                           .reload = reload,
                                           .upgrade = upgrade,
                                           .formers = formers_list,
+                                          .elsewhere = formers_elsewhere,
+                                          .elsewhere_kill = formers_kill,
                                           .reload_context = app,
                                           .started_us = app->started_us};
     return admin_create(&options, &app->admin, err);

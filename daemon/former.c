@@ -58,6 +58,7 @@ void formers_sum(struct app *app)
         }
     }
     if (rc == 0) {
+        formers_recall(app, sum);
         report_inherit(app, sum);
     }
     json_decref(sum);

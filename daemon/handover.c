@@ -302,6 +302,8 @@ static void on_message(struct handover *h, const struct channel_message *message
         on_taken(h);
     } else if (message->kind == HANDOVER_CLOSE) {
         handover_do_close(h->app, message->body);
+    } else if (message->kind == HANDOVER_KILL) {
+        handover_do_kill(h->app, message->body);
     } else if (message->kind == HANDOVER_STOP) {
         handover_do_stop(h->app, message->body);
     }

@@ -14,7 +14,7 @@
  *       a moment later, when it still lives:
  *       LEFT              ──▶                  is the service's main process now
  *       COUNTS            ──▶                  until the former's last connection has ended
- *                         ◀── CLOSE, STOP      some connections, or all
+ *                         ◀── CLOSE, KILL, STOP  some connections, or all
  *
  * Before TAKEN the former can take everything back; it does so after LEFT was not sent yet and the successor
  * dies. A successor that finds the former gone goes on alone from what it has. Control thread.
@@ -46,7 +46,9 @@ enum handover_kind {
     HANDOVER_LEFT,
     HANDOVER_COUNTS, /* JSON: a report */
     HANDOVER_CLOSE,  /* JSON: service, group, max, idle_us, idle_first */
-    HANDOVER_STOP    /* JSON: at_once */
+    HANDOVER_STOP,   /* JSON: at_once */
+    HANDOVER_KILL /* JSON: service, group, backend, before_us, idle_us, client, client_bits; an older former
+                     passes over it */
 };
 
 /* value as a JSON message; lets go of value. ERR_NOMEM, also when it is NULL. */
@@ -109,8 +111,20 @@ void formers_sum(struct app *app);
 size_t formers_list(void *context, struct admin_former *out, size_t max);
 void formers_close(struct app *app, const char *service, const char *group,
                    const struct migration_close *what);
+/* For an operator: those of the service that filter means (group and backend by name; NULL: all). context:
+ * struct app. */
+void formers_kill(void *context, const char *service, const char *group, const char *backend,
+                  const struct proxy_close_filter *filter);
 void formers_stop(struct app *app, bool at_once);
 void formers_destroy(struct app *app);
+
+/* ---- former_left.c */
+
+/* Backends that this program does not have and on which something is open by sum come into sight as removed.
+ */
+void formers_recall(struct app *app, const json_t *sum);
+/* Shows what each has open, backend by backend. context: struct app. */
+void formers_elsewhere(void *context, admin_elsewhere_fn *visit, void *visit_context);
 
 /* ---- successor.c */
 
@@ -122,6 +136,7 @@ void successor_on_left(struct app *app);
 void handover_asked_by(const struct handover *handover, const char **actor, const char **reason);
 void handover_settled(struct handover *handover);
 void handover_do_close(struct app *app, const unsigned char *body);
+void handover_do_kill(struct app *app, const unsigned char *body);
 void handover_do_stop(struct app *app, const unsigned char *body);
 
 #endif

@@ -1,6 +1,7 @@
 /*
  * Counters of a process for another one: written as nested JSON objects (services, groups, backends by name)
- * with numbers as leaves, added up place by place, and put into the services of these names. Control thread.
+ * with numbers as leaves (and what tells a backend apart), added up place by place, and put into the services
+ * of these names. Control thread.
  */
 #include "daemon/handover_internal.h"
 
@@ -61,6 +62,10 @@ static json_t *write_backend(const struct backend *backend)
     json_t *object = json_object();
     json_t *errors = json_object();
     backend_read(backend, &reading);
+    char address[ADDR_TEXT_MAX];
+    addr_format(backend_address(backend), address, sizeof(address));
+    (void)json_object_set_new(object, "address", json_string(address));
+    (void)json_object_set_new(object, "backup", json_boolean(backend_is_backup(backend)));
     put(object, "open", backend_open(backend));
 #define PUT(name, help) put(object, #name, reading.name);
     STATS_BACKEND_COUNTERS(PUT)

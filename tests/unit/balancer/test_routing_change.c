@@ -389,6 +389,61 @@ static void room_is_bounded(void **state)
     routing_destroy(routing);
 }
 
+/* What another process has open: in sight, never picked, waited for, and gone when that is. */
+static void what_another_process_has_open_is_recalled(void **state)
+{
+    struct routing *routing = make((const struct wanted[]){{"old", "ab"}}, 1);
+    struct routing_backend_spec spec;
+    struct backend *left = NULL, *alone = NULL;
+    char names[1][8];
+    struct err_text err;
+    (void)state;
+    assert_int_equal(specs_of("x", &spec, names), 1);
+    assert_int_equal(routing_recall(routing, "old", &spec, &left, &err), 0);
+    assert_int_equal(backend_inherit(left, 3, NULL), 0);
+    assert_int_equal(routing_recall(routing, "blue", &spec, &alone, &err), 0);
+    assert_int_equal(backend_inherit(alone, 1, NULL), 0);
+    support_publish(routing);
+    assert_int_equal(routing_recall(routing, "old", &spec, &left, &err), ERR_EXISTS);
+    assert_true(backend_is_removed(left) && backend_is_leaving(left) && !backend_is_usable(left));
+    assert_int_equal(backend_open_elsewhere(left), 3);
+    assert_int_equal(routing_open(routing, 0), 3);
+    assert_true(routing_group_is_removed(routing, 1) && !routing_group_is_gone(routing, 1));
+    assert_int_equal(routing_find_group(routing, "blue"), 1);
+    assert_int_equal(routing_other_group(routing, 0), ROUTING_NONE);
+    expect_picks(routing, "ab");
+    assert_true(routing_sweep(routing));
+    change(routing, (const struct wanted[]){{"old", "bx"}}, 1); /* it is meant again */
+    assert_false(backend_is_removed(left));
+    expect_picks(routing, "bx");
+    assert_int_equal(backend_inherit(alone, 0, NULL), 0);
+    assert_false(routing_sweep(routing));
+    assert_true(routing_group_is_gone(routing, 1));
+    routing_destroy(routing);
+}
+
+static void recalled_ones_find_bounded_room(void **state)
+{
+    struct routing *routing = make((const struct wanted[]){{"old", "a"}}, 1);
+    struct routing_backend_spec spec;
+    char names[1][8];
+    char group[16];
+    struct backend *left = NULL;
+    struct err_text err;
+    int rc = 0;
+    (void)state;
+    assert_int_equal(specs_of("x", &spec, names), 1);
+    for (unsigned i = 0; i <= ROUTING_GROUPS_SPARE; i++) {
+        assert_int_equal(rc, 0);
+        (void)snprintf(group, sizeof(group), "g%u", i);
+        rc = routing_recall(routing, group, &spec, &left, &err);
+    }
+    assert_int_equal(rc, ERR_LIMIT);
+    support_publish(routing);
+    expect_picks(routing, "a");
+    routing_destroy(routing);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -402,6 +457,8 @@ int main(void)
         cmocka_unit_test(a_name_is_in_sight_once),
         cmocka_unit_test(groups_come_and_go),
         cmocka_unit_test(what_is_dropped_changes_nothing),
+        cmocka_unit_test(what_another_process_has_open_is_recalled),
+        cmocka_unit_test(recalled_ones_find_bounded_room),
         cmocka_unit_test(room_is_bounded)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
