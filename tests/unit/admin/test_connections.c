@@ -105,7 +105,8 @@ static void test_list(void **state)
            "1-8        api/old/a   client 192.0.2.1:5001   relay   age 9s   idle 500ms   in 10 out 20 bytes\n"
            "1 of 3 connections, oldest first\n\n");
     expect(s, "connections --limit 1 --json api",
-           "{\"matched\":3,\"complete\":true,\"connections\":[{\"id\":\"1-8\",\"service\":\"api\",\"group\":"
+           "{\"matched\":3,\"complete\":true,\"elsewhere\":[],\"connections\":[{\"id\":\"1-8\",\"service\":"
+           "\"api\",\"group\":"
            "\"old\",\"backend\":\"a\",\"client\":\"192.0.2.1:5001\",\"state\":\"relay\",\"age_s\":9.0,"
            "\"idle_s\":0.5,\"bytes_in\":10,\"bytes_out\":20}]}\n\n");
     proxies[0].cut_short = true;
@@ -122,7 +123,7 @@ static void test_count(void **state)
     expect(s, "connections --count-by client",
            "       2  192.0.2.1\n       1  unix\n       3  in all; 2 of 2 shown\n\n");
     expect(s, "connections --json --count-by group",
-           "{\"matched\":3,\"complete\":true,\"counts\":[{\"key\":\"api/old\",\"open\":2},"
+           "{\"matched\":3,\"complete\":true,\"elsewhere\":[],\"counts\":[{\"key\":\"api/old\",\"open\":2},"
            "{\"key\":\"api/-\",\"open\":1}]}\n\n");
 }
 
