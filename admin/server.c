@@ -80,13 +80,32 @@ static int refuse_bind(struct err_text *err, const char *path, int number)
     }
 }
 
+/* Binds. A missing folder is made, as state_dir is: those of /run are gone after each start of the system.
+ * Only the last part of the path; who may connect is for the socket's own mode to say. */
+static int bind_path(int fd, const struct sockaddr_un *address)
+{
+    if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) == 0) {
+        return 0;
+    }
+    char folder[sizeof(address->sun_path)];
+    memcpy(folder, address->sun_path, sizeof(folder));
+    char *end = strrchr(folder, '/');
+    if (errno != ENOENT || end == NULL || end == folder) {
+        return -1;
+    }
+    *end = '\0';
+    if (mkdir(folder, 0755) != 0 && errno != EEXIST) {
+        return -1;
+    }
+    return bind(fd, (const struct sockaddr *)address, sizeof(*address));
+}
+
 /* Binds so that the file never has wider rights than mode, not even for a moment. */
 static int bind_socket(struct admin_server *server, const struct sockaddr_un *address, uint32_t mode,
                        struct err_text *err)
 {
     struct stat made;
-    if (fchmod(server->fd, (mode_t)mode) != 0 ||
-        bind(server->fd, (const struct sockaddr *)address, sizeof(*address)) != 0) {
+    if (fchmod(server->fd, (mode_t)mode) != 0 || bind_path(server->fd, address) != 0) {
         return refuse_bind(err, address->sun_path, errno);
     }
     if (lstat(address->sun_path, &made) != 0) {

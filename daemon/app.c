@@ -226,7 +226,7 @@ int app_create(const struct app_options *options, struct app **out, struct err_t
     if (app == NULL) {
         return err_set(err, ERR_NOMEM, "out of memory");
     }
-    app->config = options->config;
+    app->config = app->started = options->config;
     app->targets = options->targets;
     app->starter = options->starter;
     app->successor = options->successor;

@@ -47,7 +47,9 @@ enum app_state {
 
 struct app {
     const struct config *config; /* borrowed */
-    struct targets *targets;     /* borrowed */
+    const struct config
+        *started;            /* borrowed; of the start: what no reload changes is in force as it has it */
+    struct targets *targets; /* borrowed */
     enum app_state state;
     uint64_t started_us;
     bool log_started;

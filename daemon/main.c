@@ -71,8 +71,12 @@ static void print_errors(const struct config_errors *errors, struct err_text *wh
     char *text = config_errors_format(errors);
     if (errors->len > 0) {
         const struct config_error *first = &errors->list[0];
-        (void)err_set(why, ERR_INVALID, "its configuration has errors (shuntd -t shows all): %s:%u: %s",
-                      first->path != NULL ? first->path : errors->path, first->line, first->text);
+        char line[16] = "";
+        if (first->line > 0) { /* else of the file as a whole */
+            (void)snprintf(line, sizeof(line), ":%u", first->line);
+        }
+        (void)err_set(why, ERR_INVALID, "its configuration has errors (shuntd -t shows all): %s%s: %s",
+                      first->path != NULL ? first->path : errors->path, line, first->text);
     }
     fputs(text != NULL ? text : "out of memory while reading the configuration\n", stderr);
     free(text);

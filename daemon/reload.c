@@ -31,8 +31,12 @@ static int first_error(const struct config_errors *errors, struct err_text *err)
     if (errors->len > 1) {
         (void)snprintf(more, sizeof(more), "; and %zu more errors: shuntd -t shows all", errors->len - 1);
     }
-    return err_set(err, ERR_INVALID, "nothing was changed: %s:%u: %s%s",
-                   first->path != NULL ? first->path : errors->path, first->line, first->text, more);
+    const char *path = first->path != NULL ? first->path : errors->path;
+    if (first->line == 0) { /* of the file as a whole */
+        return err_set(err, ERR_INVALID, "nothing was changed: %s: %s%s", path, first->text, more);
+    }
+    return err_set(err, ERR_INVALID, "nothing was changed: %s:%u: %s%s", path, first->line, first->text,
+                   more);
 }
 
 static struct app_service *find_service(const struct app *app, const char *name)
@@ -384,9 +388,6 @@ static void come_and_go(struct reload *reload)
 
 static bool needs_restart(const struct reload *reload, const char *path)
 {
-    if (strncmp(path, "services.", 9) != 0) {
-        return !reload_is_live(path, NULL);
-    }
     for (size_t s = 0; s < reload->config->services_len; s++) {
         const char *name = reload->config->services[s].name;
         size_t length = strlen(name);
@@ -398,14 +399,32 @@ static bool needs_restart(const struct reload *reload, const char *path)
     return false; /* a service that comes or goes does so as a whole */
 }
 
+static void tell_one(const struct reload *reload, const char *path)
+{
+    bool restart = strcmp(path, "state_dir") == 0; /* the journal stays where it is */
+    fprintf(reload->report, "%s: changed in the file, in force only after a restart%s\n", path,
+            restart ? "" : " or an upgrade");
+}
+
+/* What is not of a service is in force as the start found it, whatever reloads between have read. */
 static void tell_restart(const struct reload *reload)
 {
+    static const char services[] = "services.";
+    struct reload_diff since = {.len = 0};
+    if (reload_diff_make(reload->app->started, reload->config, &since) != 0) {
+        fputs("out of memory: what waits for a restart is not told\n", reload->report);
+    }
+    for (size_t i = 0; i < since.len; i++) {
+        if (strncmp(since.paths[i], services, strlen(services)) != 0 &&
+            !reload_is_live(since.paths[i], NULL)) {
+            tell_one(reload, since.paths[i]);
+        }
+    }
+    reload_diff_clear(&since);
     for (size_t i = 0; i < reload->diff.len; i++) {
-        if (needs_restart(reload, reload->diff.paths[i])) {
-            bool restart =
-                strcmp(reload->diff.paths[i], "state_dir") == 0; /* the journal stays where it is */
-            fprintf(reload->report, "%s: changed in the file, in force only after a restart%s\n",
-                    reload->diff.paths[i], restart ? "" : " or an upgrade");
+        if (strncmp(reload->diff.paths[i], services, strlen(services)) == 0 &&
+            needs_restart(reload, reload->diff.paths[i])) {
+            tell_one(reload, reload->diff.paths[i]);
         }
     }
 }

@@ -97,7 +97,7 @@ static bool take_socket(struct options *options, char **argv, int *at)
         value = argv[++*at];
     }
     options->path = value;
-    return value != NULL;
+    return value != NULL && *value != '\0';
 }
 
 /* Before the command there are only options of this program. Returns the index behind them, or -1: told. */

@@ -3,14 +3,15 @@
 # would start by itself.
 
 packages_build="gcc libc6-dev cmake ninja-build pkg-config libevent-dev libssl-dev libconfig-dev libjansson-dev zlib1g-dev libcurl4-openssl-dev
-    libcap-dev libc-ares-dev libseccomp-dev libsystemd-dev"
+    libcap-dev libc-ares-dev libseccomp-dev libsystemd-dev
+    libcmocka-dev python3 scdoc"  # so that the release preset builds as the README has it, with man pages
 
 # Beyond the build: compilers and checkers, the sanitizers' run time, and the real programs that the tests
 # put behind Shunt.
-packages_test="libcmocka-dev clang clang-format clang-tidy llvm libclang-rt-14-dev python3 python3-pytest
+packages_test="clang clang-format clang-tidy llvm libclang-rt-14-dev python3-pytest
     nginx libnginx-mod-stream haproxy hitch pen wrk redis-server redis-tools postgresql postgresql-contrib
     mariadb-server mariadb-client slapd ldap-utils python3-aiosmtpd
-    curl gnutls-bin sslscan testssl.sh netcat-openbsd procps openssl iproute2 tmux zsh fish scdoc prometheus
+    curl gnutls-bin sslscan testssl.sh netcat-openbsd procps openssl iproute2 tmux zsh fish prometheus
     python3-jsonschema"
 
 packages_root=      # what makes a command run as root

@@ -28,6 +28,7 @@ endfunction()
 
 e2e_test(basic)
 e2e_test(config_cli)
+e2e_test(operator_faults)
 e2e_test(shell)
 e2e_test(relay TIMEOUT 180)
 e2e_test(retry)

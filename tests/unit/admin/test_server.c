@@ -105,7 +105,7 @@ static void test_socket_file(void **state)
     assert_int_equal(found.st_mode & 07777, 0600);
     assert_int_equal(admin_create(&options, &second, &err), ERR_EXISTS);
     assert_non_null(strstr(err.text, "another daemon serves it"));
-    (void)snprintf(path, sizeof(path), "%s/missing/admin.sock", f->support.folder);
+    (void)snprintf(path, sizeof(path), "%s/missing/more/admin.sock", f->support.folder);
     options.socket_path = path;
     assert_int_equal(admin_create(&options, &second, &err), ERR_NOT_FOUND);
     assert_non_null(strstr(err.text, "its directory does not exist"));
@@ -113,6 +113,27 @@ static void test_socket_file(void **state)
     assert_int_equal(admin_create(&options, &second, &err), ERR_EXISTS);
     (void)snprintf(path, sizeof(path), "/%0150d", 1);
     assert_int_equal(admin_create(&options, &second, &err), ERR_RANGE);
+    wire_expect_alive(f);
+}
+
+/* As /run/shunt is after each start of the system. */
+static void test_missing_folder_is_made(void **state)
+{
+    struct wire *f = *state;
+    struct admin_options options = support_options(&f->support);
+    struct admin *second = NULL;
+    struct err_text err;
+    struct stat found;
+    char folder[120];
+    char path[160];
+    (void)snprintf(folder, sizeof(folder), "%s/missing", f->support.folder);
+    (void)snprintf(path, sizeof(path), "%s/admin.sock", folder);
+    options.socket_path = path;
+    assert_int_equal(admin_create(&options, &second, &err), 0);
+    assert_int_equal(stat(folder, &found), 0);
+    assert_int_equal(found.st_mode & 07022, 0); /* nobody else may put a socket there */
+    admin_destroy(second);
+    assert_int_equal(rmdir(folder), 0); /* nothing is left in it */
     wire_expect_alive(f);
 }
 
@@ -179,7 +200,7 @@ int main(void)
         TEST(test_a_thousand_half_commands), TEST(test_waiting_clients_are_spared),
         TEST(test_out_of_descriptors),       TEST(test_socket_file),
         TEST(test_stale_socket_is_replaced), TEST(test_services_are_replaced_during_a_wait),
-        TEST(test_nothing_is_left_open),
+        TEST(test_missing_folder_is_made),   TEST(test_nothing_is_left_open),
     };
     wire_prepare();
     return cmocka_run_group_tests(tests, NULL, NULL);

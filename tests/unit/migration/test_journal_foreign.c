@@ -182,7 +182,7 @@ static void what_one_write_leaves(void **state)
     is_opened(text, 4096, "cut");
     memcpy(text, good, len);
     is_opened(text, len + 3000, "cut");
-    memcpy(text + len, "0123", 4);
+    memcpy(text + len, good, 4);
     is_opened(text, len + 3000, "cut");
 }
 

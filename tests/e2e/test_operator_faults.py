@@ -1,0 +1,71 @@
+"""What an operator in a hurry does wrong, and what is told: true words, nothing lost."""
+import subprocess
+
+from shunt.config import service, steps
+from shunt.daemon import program
+from shunt.peers import named
+
+
+def begin(daemon, server, **settings):
+    return daemon(service([server(named("old")).address], [server(named("new")).address],
+                          migration=steps(("25%", "1h"), ("100%", "1h"))), **settings)
+
+
+def test_what_waits_for_a_restart_is_told_as_long_as_it_does(daemon, server):
+    shunt = begin(daemon, server, workers=1)
+    shunt.settings["services"][0]["listen"] = [shunt.address()]
+    shunt.settings["workers"] = 2
+    shunt.write()
+    waits = "workers: changed in the file, in force only after a restart"
+    assert waits in shunt.ctl("reload").ok()
+    assert waits in shunt.ctl("reload").ok(), "it still does"
+    shunt.settings["workers"] = 1
+    shunt.write()
+    assert "workers" not in shunt.ctl("reload").ok(), "that is what is in force"
+
+
+def test_a_file_that_is_gone_has_no_line(daemon, server):
+    shunt = begin(daemon, server)
+    path = shunt.folder / "shunt.conf"
+    text = path.read_text()
+    for spoil in (path.unlink, path.mkdir):
+        spoil()
+        said = shunt.ctl("reload").refused("nothing was changed", "cannot be read")
+        assert "shunt.conf: cannot" in said, said
+        if path.is_dir():
+            path.rmdir()
+    path.write_text("")
+    assert 'shunt.conf: required setting "services"' in shunt.ctl("reload").refused("nothing was changed")
+    path.write_text(text)
+    shunt.ctl("reload").ok()
+
+
+def test_an_empty_socket_is_none(tmp_path):
+    for words in (["-s", "", "status"], ["status", "-s", ""], ["-s"]):
+        done = subprocess.run([program("shuntctl"), *words], capture_output=True, text=True, timeout=10, check=False,
+                              cwd=tmp_path)
+        assert done.returncode == 64 and "-s needs a socket" in done.stderr, done
+
+
+def test_a_foreign_journal_is_left_alone(daemon, server):
+    shunt = begin(daemon, server)
+    shunt.ctl("start", "web").ok()
+    shunt.kill()
+    path = shunt.folder / "state" / "journal"
+    good = path.read_bytes()
+    elsewhere = shunt.folder / "elsewhere"
+    for bad in (good.replace(b"\n", b"\r\n"), b"\0garbled\n" * 40, good[3:]):
+        path.write_bytes(bad)
+        done = subprocess.run([program("shuntd"), "-c", shunt.path], capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 73 and "journal line 1 (byte 0)" in done.stderr, done
+        assert path.read_bytes() == bad
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+    elsewhere.write_bytes(b"somebody else's")
+    done = subprocess.run([program("shuntd"), "-c", shunt.path], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 73 and "is a symbolic link" in done.stderr, done
+    assert elsewhere.read_bytes() == b"somebody else's"
+    path.unlink()
+    path.write_bytes(good)
+    shunt.restart()
+    assert shunt.phase() == "ramping" and shunt.service()["share_bp"] == 2500
