@@ -119,7 +119,7 @@ struct config_health {
     uint32_t port; /* 0: the backend's own */
     enum config_check_proxy send_proxy;
     struct {
-        bool present;
+        bool present, enabled; /* how they speak TLS is decided in health/check_tls.h */
         char *server_name, *ca_file;
         bool verify;
         uint64_t expiry_warning_us;

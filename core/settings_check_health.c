@@ -171,8 +171,14 @@ static void check_channel(struct settings_reader *reader, const config_setting_t
     const struct config_health *health = &group->health;
     const config_setting_t *tls = settings_good(node, "tls");
     const config_setting_t *port = settings_good(node, "port");
-    if (tls != NULL && (health->type == CONFIG_HEALTH_TCP || health->type == CONFIG_HEALTH_EXEC ||
-                        health->type == CONFIG_HEALTH_NONE)) {
+    if (tls != NULL && !health->tls.enabled) {
+        bool needed = health->type == CONFIG_HEALTH_TLS || health->smtp.starttls || health->ldap.starttls;
+        const config_setting_t *enabled = settings_good(tls, "enabled");
+        if (needed && enabled != NULL) {
+            settings_complain(reader, enabled, "these checks cannot do without TLS");
+        }
+    } else if (tls != NULL && (health->type == CONFIG_HEALTH_TCP || health->type == CONFIG_HEALTH_EXEC ||
+                               health->type == CONFIG_HEALTH_NONE)) {
         settings_complain(reader, tls,
                           health->type == CONFIG_HEALTH_TCP
                               ? "a check of type \"tcp\" only connects: type \"tls\" makes the handshake"

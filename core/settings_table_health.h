@@ -78,15 +78,22 @@
     {.path = "services.groups.health.tls",
      .type = SETTINGS_SECTION,
      .present = offsetof(struct config_group, health.tls.present),
-     .text = "Checks speak TLS; `postgresql`, `mysql`, `smtp.starttls` and `ldap.starttls` begin it by their "
-             "own protocol."},
+     .text = "Checks speak TLS. They do so without this section, too, where the group has `tls` and they have no "
+             "`port` of their own: as the group's connections, whose settings count for all that is not said "
+             "here but `verify`. Elsewhere `postgresql` and `mysql` begin TLS by their own protocol, and "
+             "`smtp.starttls` and `ldap.starttls` everywhere."},
+    {.path = "services.groups.health.tls.enabled",
+     .type = SETTINGS_BOOL,
+     AT(struct config_group, health.tls.enabled),
+     .fallback = "true",
+     .text = "`false`: checks do not speak TLS, although the group's connections do."},
     {.path = "services.groups.health.tls.server_name",
      .type = SETTINGS_STRING,
      AT(struct config_group, health.tls.server_name),
      RANGE(1, 253),
-     .note = "none",
+     .note = "that of the group, else none",
      .text = "The name asked for (SNI) and looked for in the certificate. Without it the certificate must be "
-             "for the backend's IP address."},
+             "for the backend's IP address, or, where connections go by TLS too, for the host name in it."},
     {.path = "services.groups.health.tls.verify",
      .type = SETTINGS_BOOL,
      AT(struct config_group, health.tls.verify),
@@ -96,7 +103,7 @@
      .type = SETTINGS_PATH,
      AT(struct config_group, health.tls.ca_file),
      RANGE(1, PATH_TEXT_MAX),
-     .note = "the system's",
+     .note = "the group's, else the system's",
      .text = "Certificates of those who may sign it (PEM)."},
     {.path = "services.groups.health.tls.expiry_warning",
      .type = SETTINGS_DURATION,

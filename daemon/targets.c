@@ -6,6 +6,8 @@
  */
 #include "daemon/targets.h"
 
+#include "health/check_tls.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -199,37 +201,15 @@ static bool listens_on(const struct targets_service *service, const struct addr 
     return false;
 }
 
-/* A check that talks to the port that the group talks TLS to, and does not. */
-static bool checks_plainly(const struct config_group *group)
-{
-    const struct config_health *health = &group->health;
-    switch (health->type) {
-    case CONFIG_HEALTH_HTTP:
-    case CONFIG_HEALTH_SEND_EXPECT:
-    case CONFIG_HEALTH_REDIS:
-    case CONFIG_HEALTH_POSTGRESQL:
-    case CONFIG_HEALTH_MYSQL:
-    case CONFIG_HEALTH_SMTP:
-    case CONFIG_HEALTH_LDAP:
-        return group->tls.present && !health->tls.present && !health->smtp.starttls &&
-               !health->ldap.starttls && health->port == 0;
-    default:
-        return false;
-    }
-}
-
 static int remark_group(const struct config_service *config, const struct config_group *group,
                         enum targets_purpose purpose, struct config_errors *errors)
 {
-    if (purpose == TARGETS_RELOAD || !checks_plainly(group)) {
+    const char *doubt = check_tls_doubt(group);
+    if (purpose == TARGETS_RELOAD || doubt == NULL) {
         return 0;
     }
-    return findings_add(
-        errors, group->line,
-        "services.%s.groups.%s.health: warning: the checks speak plainly to backends that the "
-        "group speaks TLS with, and will fail: the group's \"tls\" is not taken over, add "
-        "\"tls = { … };\" to \"health\"",
-        config->name, group->name);
+    return findings_add(errors, group->line, "services.%s.groups.%s.health: warning: %s", config->name,
+                        group->name, doubt);
 }
 
 static int finish_group(const struct targets *targets, const struct config_service *config, uint32_t index,

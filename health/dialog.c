@@ -33,6 +33,7 @@ struct probe {
     const struct script *script; /* NULL: connecting, or the handshake, is all */
     struct script_run run;
     char host[ADDR_TEXT_MAX];
+    char *name;          /* owned; what is asked for and verified. NULL: the address, or no TLS */
     struct event *io;    /* owned */
     struct event *timer; /* owned; the absolute time, and what ended within start */
     enum phase phase;
@@ -364,7 +365,7 @@ static void secure(struct probe *probe)
     const struct probe_spec *spec = &probe->spec;
     probe->phase = PHASE_SECURE;
     if (probe->ssl == NULL) {
-        probe->ssl = secure_create(spec->means->tls, spec->means->config, &spec->address, probe->fd);
+        probe->ssl = secure_create(spec->means->tls, probe->name, &spec->address, probe->fd);
         if (probe->ssl == NULL) {
             end_with_error(probe, ENOMEM);
             return;
@@ -438,9 +439,7 @@ static void on_connected(struct probe *probe)
         end_with_error(probe, errno);
         return;
     }
-    const struct config_health *config = probe->spec.means->config;
-    if (probe->spec.means->tls != NULL && (probe->script == NULL || !probe->script->starts_plain) &&
-        !config->smtp.starttls && !config->ldap.starttls) {
+    if (probe->spec.means->security.way == CHECK_TLS_FIRST) {
         secure(probe);
     } else if (probe->script == NULL) {
         end(probe, PROBE_PASSED, "connected");
@@ -554,7 +553,20 @@ static void destroy(struct probe *probe)
     if (probe->script != NULL) {
         script_destroy(&probe->run);
     }
+    free(probe->name);
     free(probe);
+}
+
+/* ERR_NOMEM. The name lives as long as the probe, whatever becomes of the backend's. */
+static int take_name(struct probe *probe)
+{
+    const struct probe_means *means = probe->spec.means;
+    char host[CHECK_TLS_NAME_MAX];
+    const char *name = means->tls != NULL && probe->spec.backend != NULL
+                           ? check_tls_name(&means->security, means->group, probe->spec.backend, host)
+                           : NULL;
+    probe->name = name != NULL ? strdup(name) : NULL;
+    return name == NULL || probe->name != NULL ? 0 : ERR_NOMEM;
 }
 
 static int create(const struct probe_spec *spec, struct probe **out)
@@ -570,10 +582,13 @@ static int create(const struct probe_spec *spec, struct probe **out)
     probe->io = event_new(spec->base, -1, 0, on_io, probe);
     probe->timer = evtimer_new(spec->base, on_timer, probe);
     probe->script = script_find(spec->means->config->type);
+    int named = take_name(probe);
     const struct script_params params = {.config = spec->means->config,
                                          .host = addr_is_unix(&spec->address) ? "localhost" : probe->host,
+                                         .server_name = probe->name,
+                                         .ask_tls = spec->means->security.way == CHECK_TLS_ASKED,
                                          .password = spec->means->password};
-    if (probe->io != NULL && probe->timer != NULL &&
+    if (named == 0 && probe->io != NULL && probe->timer != NULL &&
         (probe->script == NULL || script_create(probe->script, &params, &probe->run) == 0)) {
         *out = probe;
         return 0;
@@ -584,6 +599,7 @@ static int create(const struct probe_spec *spec, struct probe **out)
     if (probe->timer != NULL) {
         event_free(probe->timer);
     }
+    free(probe->name);
     free(probe);
     return ERR_NOMEM;
 }

@@ -27,8 +27,7 @@ static void begin(struct script_run *run)
     const struct config_health *config = run->params.config;
     const char *host = config->http.host;
     if (host == NULL) {
-        host = config->tls.present && config->tls.server_name != NULL ? config->tls.server_name
-                                                                      : run->params.host;
+        host = run->params.server_name != NULL ? run->params.server_name : run->params.host;
     }
     script_send_text(run, config->http.method);
     script_send_text(run, " ");

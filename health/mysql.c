@@ -55,7 +55,7 @@ static enum script_verdict judge_error(struct script_run *run, const uint8_t *bo
 /* What SSLRequest and HandshakeResponse begin with. */
 static void fill_fixed(const struct script_run *run, uint8_t fixed[32])
 {
-    uint32_t can = OURS | (run->params.config->tls.present ? CAN_SSL : 0);
+    uint32_t can = OURS | (run->params.ask_tls ? CAN_SSL : 0);
     memset(fixed, 0, 32);
     for (unsigned i = 0; i < 4; i++) {
         fixed[i] = (uint8_t)(can >> 8 * i);
@@ -111,7 +111,7 @@ static enum script_verdict judge_greeting(struct script_run *run, const uint8_t 
     uint32_t can = at[13] | (uint32_t)at[14] << 8 | (uint32_t)at[18] << 16 | (uint32_t)at[19] << 24;
     memcpy(state->scramble, at + 4, 8);
     memcpy(state->scramble + 8, at + 31, MYSQL_SCRAMBLE_BYTES - 8);
-    if (run->params.config->mysql.user == NULL && !run->params.config->tls.present) {
+    if (run->params.config->mysql.user == NULL && !run->params.ask_tls) {
         return script_pass(run, "greets");
     }
     const uint8_t *plugin = at + 31 + 13;
@@ -122,7 +122,7 @@ static enum script_verdict judge_greeting(struct script_run *run, const uint8_t 
     if (state->plugin == MYSQL_PLUGIN_UNKNOWN) {
         state->plugin = MYSQL_PLUGIN_NATIVE; /* the server asks for another where the account has another */
     }
-    if (!run->params.config->tls.present) {
+    if (!run->params.ask_tls) {
         return send_login(run);
     }
     if ((can & CAN_SSL) == 0) {
@@ -245,8 +245,5 @@ static enum script_verdict step(struct script_run *run, const uint8_t *data, siz
                                           : judge_login(run, body, body_len);
 }
 
-const struct script script_mysql = {.type = CONFIG_HEALTH_MYSQL,
-                                    .starts_plain = true,
-                                    .state_size = sizeof(struct state),
-                                    .step = step,
-                                    .secured = secured};
+const struct script script_mysql = {
+    .type = CONFIG_HEALTH_MYSQL, .state_size = sizeof(struct state), .step = step, .secured = secured};

@@ -85,7 +85,7 @@ static void begin(struct script_run *run)
 {
     struct state *state = run->state;
     state->phase = PHASE_AUTH;
-    if (run->params.config->tls.present) {
+    if (run->params.ask_tls) {
         uint8_t request[8];
         put32(request, sizeof(request));
         put32(request + 4, SSL_REQUEST);
@@ -368,7 +368,6 @@ static enum script_verdict step(struct script_run *run, const uint8_t *data, siz
 }
 
 const struct script script_postgresql = {.type = CONFIG_HEALTH_POSTGRESQL,
-                                         .starts_plain = true,
                                          .state_size = sizeof(struct state),
                                          .memory_size = sizeof(struct scram_memory),
                                          .begin = begin,

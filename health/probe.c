@@ -32,7 +32,7 @@ bool probe_is_shortage(int error)
     return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
-static const char *password_file(const struct config_health *config)
+const char *probe_password_file(const struct config_health *config)
 {
     switch (config->type) {
     case CONFIG_HEALTH_REDIS:
@@ -85,23 +85,20 @@ static unsigned proxy_version(const struct config_group *group)
     return group->health.port == 0 ? (unsigned)group->send_proxy : 0;
 }
 
-bool probe_speaks_tls(const struct config_health *config)
-{
-    return config->tls.present || config->type == CONFIG_HEALTH_TLS || config->smtp.starttls ||
-           config->ldap.starttls;
-}
-
 int probe_means_create(const struct config_group *group, struct probe_means *out, struct err_text *err)
 {
     const struct config_health *config = &group->health;
-    *out = (struct probe_means){.config = config, .proxy_version = proxy_version(group)};
-    const char *path = password_file(config);
+    *out = (struct probe_means){.group = group,
+                                .config = config,
+                                .security = check_tls_of(group),
+                                .proxy_version = proxy_version(group)};
+    const char *path = probe_password_file(config);
     int rc = source_parse(group->source, &out->source, err);
     if (rc == 0 && path != NULL) {
         rc = read_password(path, &out->password, err);
     }
-    if (rc == 0 && probe_speaks_tls(config)) {
-        rc = secure_context_create(config, &out->tls, err);
+    if (rc == 0 && out->security.way != CHECK_TLS_NONE) {
+        rc = secure_context_create(&out->security, &out->tls, err);
     }
     if (rc != 0) {
         probe_means_destroy(out);

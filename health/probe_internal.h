@@ -11,6 +11,7 @@
 #include "core/err.h"
 #include "core/source.h"
 #include "health/agent.h"
+#include "health/check_tls.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -44,15 +45,17 @@ typedef void probe_trace_fn(void *context, enum probe_traced kind, const void *d
 
 /* What the checks of one group share. */
 struct probe_means {
-    const struct config_health *config; /* borrowed */
-    char *password;                     /* owned; NULL: none */
-    struct ssl_ctx_st *tls;             /* owned; NULL: no TLS */
-    unsigned proxy_version;             /* of the PROXY header ahead of each check; 0: none */
-    struct source source;               /* where checks come from */
+    const struct config_group *group;   /* borrowed */
+    const struct config_health *config; /* borrowed: the group's */
+    struct check_tls security;
+    char *password;         /* owned; NULL: none */
+    struct ssl_ctx_st *tls; /* owned; NULL: no TLS */
+    unsigned proxy_version; /* of the PROXY header ahead of each check; 0: none */
+    struct source source;   /* where checks come from */
 };
 
-/* Whether such checks speak TLS, from the beginning or later. */
-bool probe_speaks_tls(const struct config_health *config);
+/* The file with the password of such checks, or NULL. */
+const char *probe_password_file(const struct config_health *config);
 /* Reads the file with the password and the certificates. group is borrowed. ERR_INVALID, ERR_SYSTEM,
  * ERR_NOMEM with err. */
 MUST_CHECK int probe_means_create(const struct config_group *group, struct probe_means *out,

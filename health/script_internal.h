@@ -29,7 +29,6 @@ struct script_run;
 
 struct script {
     enum config_health_type type;
-    bool starts_plain;  /* with a tls section it asks for TLS itself, by SECURE */
     size_t state_size;  /* of run.state, zeroed at each begin */
     size_t memory_size; /* of run.memory, zeroed once: what one exchange may leave for the next */
     void (*begin)(struct script_run *run); /* NULL: the peer speaks first */
@@ -47,6 +46,8 @@ struct script {
 struct script_params {
     const struct config_health *config; /* borrowed */
     const char *host;                   /* borrowed; the address as text, for protocols that name it */
+    const char *server_name;            /* borrowed; that of TLS, NULL: none */
+    bool ask_tls;                       /* TLS begins by the protocol's own messages, by SECURE */
     const char *password;               /* borrowed; NULL: none */
     uint8_t nonce[SCRIPT_NONCE_BYTES];  /* random */
 };

@@ -3,13 +3,58 @@
 
 #include "core/clock.h"
 #include "core/openssl.h"
+#include "core/tls_files.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 #define SECONDS_A_DAY 86400
 
-int secure_context_create(const struct config_health *config, SSL_CTX **out, struct err_text *err)
+static int complain(struct err_text *err, const char *file)
+{
+    return err_set(err, ERR_INVALID, "certificates of \"%s\" cannot be used: %s", file,
+                   tls_reason("no such file, or not PEM"));
+}
+
+static int set_trust(SSL_CTX *context, const struct check_tls *tls, struct err_text *err)
+{
+    SSL_CTX_set_verify(context, tls->verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+    if (tls->ca != NULL ? SSL_CTX_load_verify_file(context, tls->ca) != 1
+                        : SSL_CTX_set_default_verify_paths(context) != 1) {
+        return complain(err, tls->ca != NULL ? tls->ca : "the system");
+    }
+    return tls->crl == NULL || tls_add_revocations(context, tls->crl) ? 0 : complain(err, tls->crl);
+}
+
+/* What is shown to backends that ask. */
+static int set_certificate(SSL_CTX *context, const struct check_tls *tls, struct err_text *err)
+{
+    struct tls_certificate own;
+    if (tls->own == NULL) {
+        return 0;
+    }
+    int rc = tls_certificate_load(tls->own, &own, err);
+    if (rc == 0 && SSL_CTX_use_cert_and_key(context, own.leaf, own.key, own.chain, 1) != 1) {
+        rc = complain(err, tls->own->certificate);
+    }
+    tls_certificate_clear(&own);
+    return rc;
+}
+
+static int set_offer(SSL_CTX *context, const struct check_tls *tls, struct err_text *err)
+{
+    unsigned char *alpn = NULL;
+    unsigned len = 0;
+    bool newest = tls->of_group && tls->min_version == CONFIG_TLS_1_3;
+    bool good = SSL_CTX_set_min_proto_version(context, newest ? TLS1_3_VERSION : TLS1_2_VERSION) == 1 &&
+                tls_alpn_make(tls->alpn, tls->alpn_len, &alpn, &len) == 0 &&
+                (alpn == NULL || SSL_CTX_set_alpn_protos(context, alpn, len) == 0);
+    free(alpn);
+    return good ? 0 : err_set(err, ERR_NOMEM, "no memory for TLS");
+}
+
+int secure_context_create(const struct check_tls *tls, SSL_CTX **out, struct err_text *err)
 {
     SSL_CTX *context = SSL_CTX_new(TLS_client_method());
     if (context == NULL) {
@@ -18,15 +63,11 @@ int secure_context_create(const struct config_health *config, SSL_CTX **out, str
     (void)SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     /* A probe must see a whole handshake, certificate and all. */
     (void)SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_verify(context, config->tls.verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
-    const char *file = config->tls.ca_file;
-    int good =
-        file != NULL ? SSL_CTX_load_verify_file(context, file) : SSL_CTX_set_default_verify_paths(context);
-    if (good != 1) {
-        const char *why = ERR_reason_error_string(ERR_peek_last_error());
-        int rc = err_set(err, ERR_INVALID, "certificates of \"%s\" cannot be used: %s",
-                         file != NULL ? file : "the system", why != NULL ? why : "no such file, or not PEM");
-        ERR_clear_error();
+    int rc = set_trust(context, tls, err);
+    rc = rc == 0 ? set_certificate(context, tls, err) : rc;
+    rc = rc == 0 ? set_offer(context, tls, err) : rc;
+    ERR_clear_error();
+    if (rc != 0) {
         SSL_CTX_free(context);
         return rc;
     }
@@ -47,24 +88,25 @@ static bool expect_address(SSL *ssl, const struct addr *address)
     return true; /* a Unix socket has no name that a certificate could hold */
 }
 
-SSL *secure_create(SSL_CTX *context, const struct config_health *config, const struct addr *address, int fd)
+static bool expect_name(SSL *ssl, const char *name)
+{
+    if (X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name) == 1) {
+        return true; /* an address: nothing that could be asked for (RFC 6066 3) */
+    }
+    SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    /* What the macro SSL_set_tlsext_host_name does; it takes const away in a way that warns. */
+    return SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, (void *)(uintptr_t)name) ==
+               1 &&
+           SSL_set1_host(ssl, name) == 1;
+}
+
+SSL *secure_create(SSL_CTX *context, const char *name, const struct addr *address, int fd)
 {
     SSL *ssl = SSL_new(context);
     if (ssl == NULL) {
         return NULL;
     }
-    const char *name = config->tls.server_name;
-    bool good = SSL_set_fd(ssl, fd) == 1;
-    if (name != NULL) {
-        /* What the macro SSL_set_tlsext_host_name does; it takes const away in a way that warns. */
-        good = good &&
-               SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
-                        (void *)(uintptr_t)name) == 1 &&
-               SSL_set1_host(ssl, name) == 1;
-    } else {
-        good = good && expect_address(ssl, address);
-    }
-    if (!good) {
+    if (SSL_set_fd(ssl, fd) != 1 || !(name != NULL ? expect_name(ssl, name) : expect_address(ssl, address))) {
         SSL_free(ssl);
         return NULL;
     }

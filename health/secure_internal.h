@@ -9,6 +9,7 @@
 #include "core/config.h"
 #include "core/err.h"
 #include "core/openssl.h"
+#include "health/check_tls.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,11 +18,12 @@
 /* READ, WRITE: go on when the socket is readable, writable. END: the peer ended in order. */
 enum secure_rc { SECURE_DONE, SECURE_READ, SECURE_WRITE, SECURE_END, SECURE_FAILED };
 
-/* For a group's checks. ERR_INVALID (certificates that cannot be used), ERR_NOMEM. */
-MUST_CHECK int secure_context_create(const struct config_health *config, SSL_CTX **out, struct err_text *err);
+/* For a group's checks. Reads the files. ERR_INVALID (certificates that cannot be used), ERR_NOMEM. */
+MUST_CHECK int secure_context_create(const struct check_tls *tls, SSL_CTX **out, struct err_text *err);
 
-/* A client on a connected socket, which stays the caller's. NULL without memory. */
-SSL *secure_create(SSL_CTX *context, const struct config_health *config, const struct addr *address, int fd);
+/* A client on a connected socket, which stays the caller's. name: what is asked for and verified; NULL: the
+ * certificate must be for the address. NULL without memory. */
+SSL *secure_create(SSL_CTX *context, const char *name, const struct addr *address, int fd);
 
 enum secure_rc secure_handshake(SSL *ssl);
 /* *n is set with DONE. */

@@ -7,7 +7,7 @@
 
 #include "core/openssl.h"
 #include "core/siphash.h"
-#include "proxy/tls_files.h"
+#include "core/tls_files.h"
 
 #include <netinet/in.h>
 #include <stdatomic.h>

@@ -7,7 +7,7 @@
 
 #include "core/clock.h"
 #include "core/openssl.h"
-#include "proxy/tls_files.h"
+#include "core/tls_files.h"
 #include "proxy/tls_names.h"
 #include "proxy/tls_tickets.h"
 

@@ -32,15 +32,27 @@ def test_a_good_configuration(tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "shunt.conf"], "checking leaves nothing behind"
 
 
+PLAINLY = "(\"tls.enabled\" is false)"
+
+
 @pytest.mark.parametrize("health, warned", [
-    ({"type": "http"}, True), ({"type": "redis"}, True), ({"type": "http", "tls": {"verify": False}}, False),
-    ({"type": "http", "port": 8081}, False), ({"type": "smtp", "smtp": {"starttls": True}}, False), ({"type": "tcp"}, False),
-    ({"type": "tls", "tls": {"verify": False}}, False)])
-def test_checks_that_speak_plainly_to_tls(tmp_path, health, warned):
+    ({"type": "http"}, None), ({"type": "redis", "tls": {"enabled": False}}, PLAINLY),
+    ({"type": "http", "tls": {"verify": False}}, None), ({"type": "http", "port": 8081}, None),
+    ({"type": "http", "port": 8081, "tls": {"enabled": False}}, None), ({"type": "tcp", "tls": {"enabled": False}}, None),
+    ({"type": "smtp", "smtp": {"starttls": True}}, "(\"starttls\")"), ({"type": "tcp"}, None),
+    ({"type": "smtp", "port": 8081, "smtp": {"starttls": True}}, None), ({"type": "tls", "tls": {"verify": False}}, None)])
+def test_checks_that_contradict_the_tls_of_their_group(tmp_path, health, warned):
     one = service(["127.0.0.1:1"], group_settings={"tls": {"verify": False}, "health": health})
     code, text = check(tmp_path, good(tmp_path, services=[one]))
     assert code == 0 and ": ok (" in text, text
-    assert ("groups.old.health: warning: the checks speak plainly" in text) == warned, text
+    assert ("groups.old.health: warning: the checks" in text) == bool(warned) and (warned or "") in text, text
+
+
+@pytest.mark.parametrize("health", [{"type": "tls"}, {"type": "smtp", "smtp": {"starttls": True}}])
+def test_checks_that_cannot_do_without_tls(tmp_path, health):
+    one = service(["127.0.0.1:1"], group_settings={"health": {**health, "tls": {"enabled": False}}})
+    code, text = check(tmp_path, good(tmp_path, services=[one]))
+    assert code != 0 and "these checks cannot do without TLS" in text, text
 
 
 def test_all_errors_at_once_with_their_lines(tmp_path):

@@ -53,7 +53,8 @@ static struct config_health_step steps[] = {{.send = TEXT("PING\\r\\n"), .expect
 
 static void begin(const struct config_health *config, const char *password, struct script_run *run)
 {
-    struct script_params params = {.config = config, .host = "10.0.0.1:80", .password = password};
+    struct script_params params = {
+        .config = config, .ask_tls = config->tls.present, .host = "10.0.0.1:80", .password = password};
     memset(params.nonce, 7, sizeof(params.nonce));
     if (script_create(script_find(config->type), &params, run) != 0) {
         exit(1);

@@ -95,7 +95,10 @@ static inline enum script_verdict conversation_run(const struct conversation *c,
 {
     struct script_run run;
     struct script_buffer held = {0};
-    struct script_params params = {.config = &c->config, .host = "10.0.0.1:80", .password = c->password};
+    struct script_params params = {.config = &c->config,
+                                   .host = "10.0.0.1:80",
+                                   .ask_tls = c->config.tls.present,
+                                   .password = c->password};
     memset(params.nonce, 7, sizeof(params.nonce));
     assert_int_equal(script_create(script_find(c->config.type), &params, &run), 0);
     enum script_verdict verdict = script_begin(&run);
@@ -168,8 +171,10 @@ static inline void conversation_damage(const struct conversation *c)
             for (size_t m = 0; m < sizeof(masks); m++) {
                 struct script_run run;
                 struct script_buffer held = {0};
-                struct script_params params = {
-                    .config = &c->config, .host = "10.0.0.1:80", .password = c->password};
+                struct script_params params = {.config = &c->config,
+                                               .host = "10.0.0.1:80",
+                                               .ask_tls = c->config.tls.present,
+                                               .password = c->password};
                 memset(params.nonce, 7, sizeof(params.nonce));
                 assert_int_equal(script_create(script_find(c->config.type), &params, &run), 0);
                 enum script_verdict verdict = script_begin(&run);

@@ -26,7 +26,7 @@ static const struct config_health all[] = {
 static bool is_endless(const struct config_health *config, const uint8_t *line, size_t len, size_t part)
 {
     struct script_run run;
-    const struct script_params params = {.config = config, .host = "h"};
+    const struct script_params params = {.config = config, .ask_tls = config->tls.present, .host = "h"};
     assert_int_equal(script_create(script_find(config->type), &params, &run), 0);
     enum script_verdict verdict = script_begin(&run);
     for (size_t at = 0; at < len && verdict == SCRIPT_MORE; at += part) {
@@ -71,7 +71,8 @@ static void garbage_is_bounded(void **state)
         for (unsigned seed = 0; seed < 200; seed++) {
             struct random_state random;
             struct script_run run;
-            const struct script_params params = {.config = &all[i], .host = "h", .password = "secret"};
+            const struct script_params params = {
+                .config = &all[i], .ask_tls = all[i].tls.present, .host = "h", .password = "secret"};
             random_seed(&random, seed);
             assert_int_equal(script_create(script_find(all[i].type), &params, &run), 0);
             enum script_verdict verdict = script_begin(&run);
@@ -100,7 +101,7 @@ static void bytes_ahead_of_tls_are_refused(void **state)
     (void)state;
     struct script_run run;
     static const struct config_health config = PG_TLS;
-    const struct script_params params = {.config = &config, .host = "h"};
+    const struct script_params params = {.config = &config, .ask_tls = config.tls.present, .host = "h"};
     assert_int_equal(script_create(&script_postgresql, &params, &run), 0);
     assert_int_equal(script_begin(&run), SCRIPT_MORE);
     assert_int_equal(script_feed(&run, (const uint8_t *)"S" PG_READY, 1 + PG_READY_LEN, false),
@@ -115,7 +116,8 @@ static void scram_twice(void **state)
     (void)state;
     struct script_run run;
     static const struct config_health config = PG_USER(CONFIG_POSTGRESQL_ANY);
-    struct script_params params = {.config = &config, .host = "h", .password = "secret"};
+    struct script_params params = {
+        .config = &config, .ask_tls = config.tls.present, .host = "h", .password = "secret"};
     memset(params.nonce, 7, sizeof(params.nonce));
     assert_int_equal(script_create(&script_postgresql, &params, &run), 0);
     for (unsigned i = 0; i < 3; i++) {
@@ -139,7 +141,8 @@ static void secrets_are_masked(void **state)
     const struct config_health *const saying[] = {&config, &bind};
     for (size_t i = 0; i < COUNT(saying); i++) {
         struct script_run run;
-        const struct script_params params = {.config = saying[i], .host = "h", .password = "secret"};
+        const struct script_params params = {
+            .config = saying[i], .ask_tls = saying[i]->tls.present, .host = "h", .password = "secret"};
         assert_int_equal(script_create(script_find(saying[i]->type), &params, &run), 0);
         assert_int_equal(script_begin(&run), SCRIPT_MORE);
         assert_non_null(memmem(run.out.data, run.out.len, "secret", 6));

@@ -1,6 +1,6 @@
 /* The pass phrase of a key, from a command of the operator's. Control thread; waits for the command. */
-#ifndef PROXY_TLS_PHRASE_H
-#define PROXY_TLS_PHRASE_H
+#ifndef CORE_TLS_PHRASE_H
+#define CORE_TLS_PHRASE_H
 
 #include "core/err.h"
 

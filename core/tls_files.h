@@ -2,8 +2,8 @@
  * Certificates and keys as they lie in files (PEM), read whole and checked against each other. Control thread
  * (reads files).
  */
-#ifndef PROXY_TLS_FILES_H
-#define PROXY_TLS_FILES_H
+#ifndef CORE_TLS_FILES_H
+#define CORE_TLS_FILES_H
 
 #include "core/config.h"
 #include "core/err.h"

@@ -1,7 +1,8 @@
 /*
- * Answers for the files of authorities by which checks verify, when they change while the program runs: the
- * contexts of the groups are made anew and swapped. A check under way goes on by what it began with, libssl
- * counts who uses a context. Control thread. Why it is asked for is the daemon's business.
+ * Answers for the files that checks go by (authorities, revocations, certificates of ours), when they change
+ * while the program runs: the contexts of the groups are made anew and swapped. A check under way goes on by
+ * what it began with, libssl counts who uses a context. Control thread. Why it is asked for is the daemon's
+ * business.
  */
 #include "core/file_stamp.h"
 #include "health/health_internal.h"
@@ -10,18 +11,24 @@
 #include <openssl/ssl.h>
 #include <stdlib.h>
 
-static const char *file_of(const struct config_health *config)
+/* Whatever is not there adds nothing. */
+static uint64_t stamp_group(uint64_t stamp, const struct config_group *group)
 {
-    return config != NULL && config->type != CONFIG_HEALTH_NONE && probe_speaks_tls(config)
-               ? config->tls.ca_file
-               : NULL;
+    const struct check_tls tls = check_tls_of(group);
+    if (tls.way == CHECK_TLS_NONE) {
+        return stamp;
+    }
+    stamp = file_stamp(stamp, tls.ca);
+    stamp = file_stamp(stamp, tls.crl);
+    stamp = file_stamp(stamp, tls.own != NULL ? tls.own->certificate : NULL);
+    return file_stamp(stamp, tls.own != NULL ? tls.own->key : NULL);
 }
 
 uint64_t health_files_now(const struct config_service *config)
 {
     uint64_t stamp = 0;
     for (size_t g = 0; g < config->groups_len; g++) {
-        stamp = file_stamp(stamp, file_of(&config->groups[g].health));
+        stamp = stamp_group(stamp, &config->groups[g]);
     }
     return stamp;
 }
@@ -35,8 +42,8 @@ uint64_t health_files_in_force(const struct health *health)
 static int make(const struct health *health, SSL_CTX **made, struct err_text *err)
 {
     for (size_t g = 0; g < health->means_len; g++) {
-        const struct config_health *config = health->means[g].config;
-        int rc = file_of(config) != NULL ? secure_context_create(config, &made[g], err) : 0;
+        const struct probe_means *means = &health->means[g];
+        int rc = means->tls != NULL ? secure_context_create(&means->security, &made[g], err) : 0;
         if (rc != 0) {
             return rc;
         }

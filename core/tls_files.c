@@ -1,9 +1,9 @@
-/* Certificates, keys and what goes with them from files: see proxy/tls_files.h. What is done with them is in
- * proxy/tls_front.c. */
-#include "proxy/tls_files.h"
+/* Certificates, keys and what goes with them from files: see core/tls_files.h. What is done with them is in
+ * in the rooms above. */
+#include "core/tls_files.h"
 
 #include "core/log.h"
-#include "proxy/tls_phrase.h"
+#include "core/tls_phrase.h"
 
 #include <stdint.h>
 #include <stdlib.h>

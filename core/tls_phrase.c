@@ -1,5 +1,5 @@
-/* Asks a command for a pass phrase, in a loop of its own: see proxy/tls_phrase.h. Control thread. */
-#include "proxy/tls_phrase.h"
+/* Asks a command for a pass phrase, in a loop of its own: see core/tls_phrase.h. Control thread. */
+#include "core/tls_phrase.h"
 
 #include "core/clock.h"
 #include "core/process.h"
