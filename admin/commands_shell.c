@@ -110,7 +110,7 @@ static void write_bash(FILE *out)
     const struct command *table = commands_table();
     fprintf(out,
             "# bash completion for shuntctl, made from the command table.\n%s_shuntctl_places() {\n"
-            "    shuntctl \"${to[@]}\" status 2>/dev/null | awk -v depth=\"$1\" '\n%s}\n%s",
+            "    LC_ALL=C.UTF-8 shuntctl \"${to[@]}\" status 2>/dev/null | awk -v depth=\"$1\" '\n%s}\n%s",
             levels_comment, awk_program, bash_head);
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         fprintf(out, "%s%s", i > 0 ? " " : "", table[i].name);
@@ -161,7 +161,7 @@ static void write_zsh(FILE *out)
     fprintf(out,
             "#compdef shuntctl\n# zsh completion for shuntctl, made from the command table.\n"
             "%s_shuntctl_places() {\n"
-            "    shuntctl \"${to[@]}\" status 2>/dev/null | awk -v depth=\"$1\" '\n%s}\n"
+            "    LC_ALL=C.UTF-8 shuntctl \"${to[@]}\" status 2>/dev/null | awk -v depth=\"$1\" '\n%s}\n"
             "local -a known to\nlocal at=2\nto=()\nknown=(\n",
             levels_comment, awk_program);
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
@@ -215,7 +215,7 @@ static void write_fish(FILE *out)
             "    if set -l at (contains -i -- -s $typed); and test $at -lt (count $typed)\n"
             "        set to -s $typed[(math $at + 1)]\n"
             "    end\n"
-            "    shuntctl $to status 2>/dev/null | awk -v depth=$argv[1] '\n%send\nfunction "
+            "    LC_ALL=C.UTF-8 shuntctl $to status 2>/dev/null | awk -v depth=$argv[1] '\n%send\nfunction "
             "__shuntctl_names\n    printf '%%s\\n'",
             levels_comment, awk_program);
     for (size_t i = 0; i < COMMAND_COUNT; i++) {

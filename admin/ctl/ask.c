@@ -35,19 +35,6 @@ struct asking {
     char timeout[32];
 };
 
-/* Output that did not arrive is a failure, also when it is only seen at the end. A reader that had enough, as
- * head(1) has, is told nothing. */
-int ctl_finish(int code)
-{
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        if (errno != EPIPE) {
-            fprintf(stderr, "shuntctl: cannot write the output: %s\n", strerror(errno));
-        }
-        return EXIT_REFUSED;
-    }
-    return code;
-}
-
 int ctl_no_daemon(const char *path, int number)
 {
     fprintf(stderr, "shuntctl: no daemon at %s: %s\n", path, strerror(number));
@@ -68,7 +55,7 @@ int ctl_refused(const char *line)
 {
     const char *message = line + (starts_with(line, ERROR_PREFIX) ? strlen(ERROR_PREFIX) : 0);
     fputs("shuntctl: ", stderr);
-    tokens_write_clean(stderr, message, strlen(message));
+    ctl_say(stderr, message, strlen(message));
     if (starts_with(message, "usage: ") || starts_with(message, "unknown command ")) {
         return EXIT_USAGE;
     }
@@ -134,7 +121,7 @@ static int print_reply(FILE *in, bool is_wait, int *code)
             *code = ctl_refused(line);
         } else {
             *code = is_wait && first ? wait_result(line) : *code;
-            tokens_write_clean(stdout, line, (size_t)length);
+            ctl_say(stdout, line, (size_t)length);
             /* Flushed at once: whoever follows a stream sees each line when it happens. */
             if (ferror(stdout) || fflush(stdout) != 0) {
                 free(line);

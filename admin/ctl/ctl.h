@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 /* Part of the interface: scripts branch on these. The first few are those of sysexits.h. */
 enum ctl_exit {
@@ -32,6 +33,11 @@ int ctl_no_daemon(const char *path, int number);
 /* Sends the command (words ended by NULL), prints the reply and returns the exit code. What goes on for long
  * (wait, watch) is asked again for a while when the daemon is replaced meanwhile. Takes over fd. */
 int ctl_ask(int fd, const char *path, char **words);
+/* Whether the locale has no UTF-8, so that texts are written in ASCII. */
+bool ctl_is_ascii(void);
+/* Writes what a daemon said, or words of our own beyond ASCII: cleaned, and as the locale has it. JSON stays.
+ */
+void ctl_say(FILE *out, const char *text, size_t length);
 /* The exit code at the end: that of output that was not written, else code. */
 int ctl_finish(int code);
 /* Prints a refusal ("error: …\n") on standard error and returns what it means as an exit code. */

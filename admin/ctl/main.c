@@ -30,10 +30,33 @@ static void write_usage(FILE *out)
           out);
 }
 
+/* Writes what is beyond ASCII as the locale has it. command: its help; NULL: the usage, and with list all
+ * commands. */
+static void write_help(FILE *out, const struct command *command, bool list)
+{
+    char *text = NULL;
+    size_t length = 0;
+    FILE *page = open_memstream(&text, &length);
+    if (page != NULL && command != NULL) {
+        commands_write_help(page, command);
+    } else if (page != NULL) {
+        write_usage(page);
+        if (list) {
+            commands_write_list(page, COMMAND_ROLE_ADMIN);
+        }
+    }
+    if (page == NULL || fclose(page) != 0) {
+        fputs("shuntctl: out of memory\n", stderr);
+    } else {
+        ctl_say(out, text, length);
+    }
+    free(text);
+}
+
 static int usage_error(const char *what, const char *word)
 {
     fprintf(stderr, "shuntctl: %s%s\n", what, word);
-    write_usage(stderr);
+    write_help(stderr, NULL, false);
     return EXIT_USAGE;
 }
 
@@ -44,12 +67,7 @@ static int local_help(const char *name)
     if (name != NULL && command == NULL) {
         return usage_error("unknown command ", name);
     }
-    if (command != NULL) {
-        commands_write_help(stdout, command);
-    } else {
-        write_usage(stdout);
-        commands_write_list(stdout, COMMAND_ROLE_ADMIN);
-    }
+    write_help(stdout, command, true);
     return ctl_finish(EXIT_DONE);
 }
 

@@ -49,7 +49,8 @@ static SSL_CTX *make_context(void)
     if (context == NULL || SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) != 1) {
         (void)complain("out of memory", "for TLS");
     } else if (certificate == NULL || ca == NULL) {
-        fputs("shuntctl: tls://… needs your certificate and key ($SHUNT_CERT, $SHUNT_KEY) and the daemon's "
+        fputs("shuntctl: tls://HOST:PORT needs your certificate and key ($SHUNT_CERT, $SHUNT_KEY) and the "
+              "daemon's "
               "authority ($SHUNT_CA)\n",
               stderr);
     } else if (SSL_CTX_use_certificate_chain_file(context, certificate) != 1) {

@@ -9,8 +9,6 @@
 #include "core/clock.h"
 
 #include <errno.h>
-#include <langinfo.h>
-#include <locale.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -524,8 +522,7 @@ int watch_run(int fd, const char *socket_path, const char *service)
     const char *terminal = getenv("TERM");
     const char *no_colour = getenv("NO_COLOR");
     sigset_t mask;
-    (void)setlocale(LC_CTYPE, "");
-    watch.ascii = strcmp(nl_langinfo(CODESET), "UTF-8") != 0;
+    watch.ascii = ctl_is_ascii();
     watch.colour =
         (no_colour == NULL || *no_colour == '\0') && terminal != NULL && strcmp(terminal, "dumb") != 0;
     watch.fd = fd;

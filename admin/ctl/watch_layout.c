@@ -2,6 +2,7 @@
  * How the watch view looks: lines from what is known and the size of the screen. When not all fits, backends
  * that are well go first, then old events. Pure; every character is one column wide.
  */
+#include "admin/ctl/plain.h"
 #include "admin/ctl/watch.h"
 #include "core/clock.h"
 #include "core/units.h"
@@ -51,22 +52,6 @@ static int64_t integer_of(const json_t *object, const char *name)
     return (int64_t)json_integer_value(json_object_get(object, name));
 }
 
-/* The character that stands for one of the daemon's own beyond ASCII. */
-static char plain_of(const char *character)
-{
-    static const struct {
-        const char *from;
-        char to;
-    } table[] = {{"≤", '<'}, {"→", '>'}, {"×", 'x'}, {"…", '~'},
-                 {"✔", '+'}, {"✖", 'X'}, {"⚠", '!'}, {"◌", 'o'}};
-    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
-        if (strncmp(character, table[i].from, strlen(table[i].from)) == 0) {
-            return table[i].to;
-        }
-    }
-    return '?';
-}
-
 /* Those of C1 and those that turn the direction of writing: length of the character at p, or 0. */
 static size_t hidden_length(const unsigned char *p)
 {
@@ -100,7 +85,7 @@ static void put_line(struct page *page, const char *text)
         }
         if (page->look->ascii && *p >= 0x80) {
             if (!continues) {
-                fputc(plain_of((const char *)p), page->out);
+                fputc(plain_sign((const char *)p), page->out);
             }
             continue;
         }

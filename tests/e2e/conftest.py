@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+os.environ["LC_ALL"] = "C.UTF-8"  # what is shown is compared as people see it, whoever runs the tests
+
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 
 from shunt import peers as peers_module  # noqa: E402

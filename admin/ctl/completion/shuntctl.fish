@@ -6,7 +6,7 @@ function __shuntctl_places
     if set -l at (contains -i -- -s $typed); and test $at -lt (count $typed)
         set to -s $typed[(math $at + 1)]
     end
-    shuntctl $to status 2>/dev/null | awk -v depth=$argv[1] '
+    LC_ALL=C.UTF-8 shuntctl $to status 2>/dev/null | awk -v depth=$argv[1] '
         # only what needs no quotes is offered
         function tell(level, text) { if (level == depth && text !~ /[^][A-Za-z0-9._:\/@%-]/) print text }
         /^(├─|└─) / { group = $2; tell(0, group); tell(2, service "/" group); next }

@@ -2,7 +2,7 @@
 # zsh completion for shuntctl, made from the command table.
 # Names as status shows them: 0 groups alone, 1 services, 2 SERVICE/GROUP, 3 SERVICE/GROUP/BACKEND.
 _shuntctl_places() {
-    shuntctl "${to[@]}" status 2>/dev/null | awk -v depth="$1" '
+    LC_ALL=C.UTF-8 shuntctl "${to[@]}" status 2>/dev/null | awk -v depth="$1" '
         # only what needs no quotes is offered
         function tell(level, text) { if (level == depth && text !~ /[^][A-Za-z0-9._:\/@%-]/) print text }
         /^(├─|└─) / { group = $2; tell(0, group); tell(2, service "/" group); next }

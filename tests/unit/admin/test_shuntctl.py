@@ -92,6 +92,23 @@ class Shuntctl(unittest.TestCase):
         self.assertEqual((code, json.loads(out)), (0, {"reason": "a\x7fb\u009b"}))
         self.assertTrue(out.isascii())
 
+    def test_a_locale_without_utf8_gets_ascii(self):
+        reply = "web → ≤ 1.5 × … é\n├─ old ✔\n│  └─ ✖ ⚠ ◌ ·\n".encode()
+        plain = "web -> <= 1.5 x ... ?\n|- old +\n|  `- X ! o -\n"
+        for locale in ("C", "POSIX", "no_SUCH.UTF-8"):
+            env = {**self.env, "LC_ALL": locale}
+            self.assertEqual(self.ask(reply + b"\n", "status", env=env)[:3], (0, plain, ""), locale)
+            self.assertEqual(self.ask(b"error: " + reply.splitlines()[0] + b"\n\n", "status", env=env)[:3],
+                             (1, "", "shuntctl: " + plain.splitlines()[0] + "\n"))
+            for words in (("--help",), (), ("help", "wait"), ("-x",)):
+                code, out, err = self.run_ctl(*words, env={**env, "SHUNT_SOCKET": os.path.join(self.folder.name, "no")})
+                self.assertTrue((out + err).isascii() and out + err, (code, out, err))
+        env = {key: value for key, value in self.env.items() if key not in ("LC_ALL", "LC_CTYPE", "LANG")}
+        self.assertEqual(self.ask(reply + b"\n", "status", env=env)[1], plain)
+        self.assertEqual(self.ask(reply + b"\n", "status", env={**env, "LANG": "C.UTF-8"})[1], reply.decode())
+        text = '{"text":"25% → 50%"}\n'
+        self.assertEqual(self.ask(text.encode() + b"\n", "events", "--json", env={**env, "LC_ALL": "C"})[1], text)
+
     def test_what_lasts_is_asked_again(self):
         code, out, err, sent = self.ask(b"", "wait", "api", "1h", more=(b"", b"rolled-back\n\n"))
         self.assertEqual((code, out), (3, "rolled-back\n"))
