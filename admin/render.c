@@ -301,6 +301,9 @@ static void write_gate(FILE *out, const struct gate_result *gate)
 /* What the migration waits for, where there is one under way. */
 static void write_progress(FILE *out, const struct migration_status *status)
 {
+    if (status->stray[0] != '\0') {
+        fprintf(out, "  " SIGN_WARN " %s\n", status->stray);
+    }
     if (status->phase == MIGRATION_IDLE || status->phase == MIGRATION_COMPLETED ||
         status->phase == MIGRATION_ROLLED_BACK) {
         if (status->detached) {

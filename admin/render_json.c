@@ -272,7 +272,7 @@ static json_t *json_of_service(const struct admin_service *service)
 {
     struct migration_status status;
     migration_read(service->migration, &status);
-    return json_pack("{s:o,s:o,s:s,s:o,s:o,s:s,s:o,s:o,s:I,s:I,s:I,s:I,s:s,s:I,s:o,s:o,s:b,s:o,s:o,s:o}",
+    return json_pack("{s:o,s:o,s:s,s:o,s:o,s:s,s:o,s:o,s:I,s:I,s:I,s:I,s:s,s:I,s:o,s:o,s:b,s:o,s:o,s:o,s:o}",
                      "name", render_json_text(service->name), "listen", json_of_listen(service), "assign",
                      word_of_assign(service->config->assign), "active",
                      json_of_group_name(service->routing, status.active), "target",
@@ -283,7 +283,8 @@ static json_t *json_of_service(const struct admin_service *service)
                      (json_int_t)status.share_bp, "live_share_bp", (json_int_t)status.live_share_bp, "aim",
                      status.aim_live ? "live" : "share", "routed_bp", (json_int_t)status.routed_bp,
                      "step_left_s", json_of_seconds(status.step_left_us), "eta_s",
-                     json_of_seconds(status.eta_us), "detached", (int)status.detached, "connections",
+                     json_of_seconds(status.eta_us), "detached", (int)status.detached, "stray_hook",
+                     status.stray[0] != '\0' ? render_json_text(status.stray) : json_null(), "connections",
                      json_of_connections(service), "gate", json_of_gate(status.gate), "groups",
                      json_of_groups(service, &status));
 }

@@ -246,6 +246,11 @@ static void on_timer(evutil_socket_t fd, short what, void *context)
     report(process, words, false);
 }
 
+pid_t process_pid(const struct process *process)
+{
+    return process->pid;
+}
+
 void process_cancel(struct process *process)
 {
     siginfo_t info;

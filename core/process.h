@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define PROCESS_OUTPUT_MAX 4096u /* bytes kept; what comes after is read and dropped */
 
@@ -43,6 +44,8 @@ struct process_spec {
 /* Starts a command. What cannot be run is told through done, as any other failure. ERR_NOMEM, ERR_SYSTEM (no
  * descriptors): done is not called. spec is only read. */
 MUST_CHECK int process_start(const struct process_spec *spec, struct process **out);
+/* Its number, as long as it is not gone for the caller; 0: it never ran. */
+pid_t process_pid(const struct process *process);
 /* Whether a command (arguments[0] of a spec) could be run now: a file that may be executed. False: why says
  * what is the matter, "not executable". Asks the file system; any thread. */
 bool process_can_run(const char *command, char *why, size_t why_size);

@@ -287,6 +287,7 @@ void migration_read(const struct migration *m, struct migration_status *out)
     }
     narrate_id(m, s, out->id, sizeof(out->id));
     narrate_reason(m, now_us, out->reason, sizeof(out->reason));
+    strays_describe(m->strays, out->stray, sizeof(out->stray));
     out->gate = judge_result(m);
     out->live_share_bp = live_share_bp(m, out->target, out->share_bp);
     read_times(m, now_us, out);

@@ -485,6 +485,7 @@ int migration_create_with_clock(const struct migration_options *options, uint64_
     migration_restore(m);
     m->frozen = options->handed_over;
     if (!m->frozen) {
+        hooked_find_strays(m);
         migration_begin(m, &restart_asker);
         pause_after_restart(m);
         migration_arm(m);
@@ -523,6 +524,7 @@ void migration_abandon(struct migration *m)
     rate_end(m);
     setup_destroy(m->next);
     setup_clear(&m->setup);
+    strays_destroy(m->strays);
     words_clear(m);
     free(m);
 }

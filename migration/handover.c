@@ -35,6 +35,9 @@ void migration_take(struct migration *m, bool again)
         return;
     }
     m->frozen = false;
+    if (m->options.handed_over) {
+        hooked_find_strays(m);
+    }
     if (again) {
         migration_restore(m);
     }

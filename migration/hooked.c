@@ -25,11 +25,78 @@ static void on_failed(void *context, const char *words)
                "%s", words);
 }
 
+static bool on_held(void *context)
+{
+    const struct migration *m = context;
+
+    return strays_any(m->strays);
+}
+
+static void on_began(void *context, pid_t pid, const char *words, uint64_t timeout_us)
+{
+    const struct migration *m = context;
+
+    strays_note(journal_folder(m->options.journal), m->options.config->name, pid, words, timeout_us);
+}
+
+static void on_gone(void *context, pid_t pid)
+{
+    const struct migration *m = context;
+
+    strays_forget(journal_folder(m->options.journal), pid);
+}
+
+static void say_stray(const struct migration *m, const char *words)
+{
+    events_add(m->options.events, clock_wall_us(), EVENTS_WARN, m->options.config->name, "hook", "restart",
+               NULL, "%s", words);
+}
+
+static void on_stray_ended(void *context, const char *words)
+{
+    struct migration *m = context;
+
+    say_stray(m, words);
+    if (!strays_any(m->strays) && m->setup.hooks != NULL) {
+        hooks_resume(m->setup.hooks);
+    }
+    migration_turn(m);
+}
+
+void hooked_find_strays(struct migration *m)
+{
+    const struct strays_options options = {.base = m->options.base,
+                                           .folder = journal_folder(m->options.journal),
+                                           .service = m->options.config->name,
+                                           .ended = on_stray_ended,
+                                           .context = m};
+    char words[STRAYS_WORDS_MAX];
+
+    if (m->options.base == NULL || m->strays != NULL) {
+        return;
+    }
+    if (strays_find(&options, &m->strays) != 0) {
+        say_stray(m, "state_dir cannot be searched for hooks of the program before this one that still run");
+    } else if (strays_any(m->strays)) {
+        char line[STRAYS_WORDS_MAX + 64];
+
+        strays_describe(m->strays, words, sizeof(words));
+        snprintf(line, sizeof(line), "%s; other hooks wait for that", words);
+        say_stray(m, line);
+    }
+}
+
 int hooked_create(struct migration *m, struct setup *setup)
 {
     const struct config_migration *config = &setup->config->migration;
-    struct hooks_options options = {
-        .base = m->options.base, .config = config, .woken = on_woken, .failed = on_failed, .context = m};
+    struct hooks_options options = {.base = m->options.base,
+                                    .config = config,
+                                    .woken = on_woken,
+                                    .held = on_held,
+                                    .began = on_began,
+                                    .gone = on_gone,
+                                    .failed = on_failed,
+                                    .context = m};
     struct webhooks_options web = {
         .base = m->options.base, .config = config, .failed = on_failed, .context = m};
     int rc = 0;
@@ -265,6 +332,10 @@ void hooked_narrate(const struct migration *m, char *out, size_t out_size)
     const char *words = "";
     char left[32];
 
+    if (strays_any(m->strays)) {
+        strays_describe(m->strays, out, out_size);
+        return;
+    }
     if (hooks_answer(m->setup.hooks, &words) == HOOKS_ASKING) {
         snprintf(out, out_size, "asking the hooks before the %s",
                  begins  ? "first step"

@@ -27,8 +27,9 @@ struct hooks {
     size_t first, waiting;
     struct process *telling; /* runs queue[first]; NULL: none */
     struct process *asking;
-    struct job asked;   /* what asking runs */
-    size_t asked_index; /* of its hook in the configuration */
+    pid_t telling_pid, asking_pid; /* 0: it never ran */
+    struct job asked;              /* what asking runs */
+    size_t asked_index;            /* of its hook in the configuration */
     enum config_hook_event asked_event;
     enum hooks_answer answer;
     uint64_t key;
@@ -87,7 +88,8 @@ static bool job_fill(struct job *job, const struct config_hook *hook, const stru
 }
 
 static int job_start(struct hooks *hooks, const struct job *job,
-                     void (*done)(void *context, const struct process_result *result), struct process **out)
+                     void (*done)(void *context, const struct process_result *result), struct process **out,
+                     pid_t *pid)
 {
     struct process_spec spec = {.base = hooks->options.base,
                                 .arguments = job->hook->command,
@@ -106,7 +108,33 @@ static int job_start(struct hooks *hooks, const struct job *job,
         rc = process_start(&spec, out);
     }
     free((void *)arguments);
+    *pid = rc == 0 ? process_pid(*out) : 0;
+    if (*pid > 0) {
+        char words[120];
+
+        snprintf(words, sizeof(words), "hook %s (%.80s)", hooks_event_name(job->hook->on),
+                 job->hook->command[0]);
+        hooks->options.began(hooks->options.context, *pid, words, job->hook->timeout_us);
+    }
     return rc;
+}
+
+static void job_gone(struct hooks *hooks, pid_t *pid)
+{
+    if (*pid > 0) {
+        hooks->options.gone(hooks->options.context, *pid);
+    }
+    *pid = 0;
+}
+
+/* Kills it. */
+static void job_stop(struct hooks *hooks, struct process **process, pid_t *pid)
+{
+    if (*process != NULL) {
+        process_cancel(*process);
+        *process = NULL;
+        job_gone(hooks, pid);
+    }
 }
 
 /* ---- those that only tell --------------------------------------------------------------------------------
@@ -121,6 +149,11 @@ static void fail(struct hooks *hooks, const struct config_hook *hook, const char
     hooks->options.failed(hooks->options.context, words);
 }
 
+static bool is_held(const struct hooks *hooks)
+{
+    return hooks->options.held(hooks->options.context);
+}
+
 static void tell_next(struct hooks *hooks);
 
 static void on_told(void *context, const struct process_result *result)
@@ -128,6 +161,7 @@ static void on_told(void *context, const struct process_result *result)
     struct hooks *hooks = context;
 
     hooks->telling = NULL;
+    job_gone(hooks, &hooks->telling_pid);
     if (!result->passed) {
         fail(hooks, hooks->queue[hooks->first].hook, result->words);
     }
@@ -142,10 +176,10 @@ static void on_told(void *context, const struct process_result *result)
 
 static void tell_next(struct hooks *hooks)
 {
-    while (hooks->telling == NULL && hooks->waiting > 0) {
+    while (hooks->telling == NULL && hooks->waiting > 0 && !is_held(hooks)) {
         struct job *job = &hooks->queue[hooks->first];
 
-        if (job_start(hooks, job, on_told, &hooks->telling) == 0) {
+        if (job_start(hooks, job, on_told, &hooks->telling, &hooks->telling_pid) == 0) {
             return;
         }
         hooks->telling = NULL;
@@ -192,6 +226,7 @@ static void on_asked(void *context, const struct process_result *result)
     struct hooks *hooks = context;
 
     hooks->asking = NULL;
+    job_gone(hooks, &hooks->asking_pid);
     if (result->passed) {
         ask_next(hooks);
     } else {
@@ -207,18 +242,29 @@ static void ask_next(struct hooks *hooks)
 {
     const struct config_migration *config = hooks->options.config;
 
+    if (is_held(hooks)) {
+        return; /* hooks_resume goes on */
+    }
     for (; hooks->asked_index < config->hooks_len; hooks->asked_index++) {
         if (config->hooks[hooks->asked_index].on != hooks->asked_event) {
             continue;
         }
         hooks->asked.hook = &config->hooks[hooks->asked_index++];
-        if (job_start(hooks, &hooks->asked, on_asked, &hooks->asking) != 0) {
+        if (job_start(hooks, &hooks->asked, on_asked, &hooks->asking, &hooks->asking_pid) != 0) {
             hooks->asking = NULL;
             refuse(hooks, "no memory or no descriptors to run it");
         }
         return;
     }
     hooks->answer = HOOKS_PASSED;
+}
+
+void hooks_resume(struct hooks *hooks)
+{
+    if (hooks->answer == HOOKS_ASKING && hooks->asking == NULL) {
+        ask_next(hooks);
+    }
+    tell_next(hooks);
 }
 
 bool hooks_idle(const struct hooks *hooks)
@@ -243,10 +289,7 @@ bool hooks_are_telling(const struct hooks *hooks)
 
 void hooks_drop(struct hooks *hooks)
 {
-    if (hooks->asking != NULL) {
-        process_cancel(hooks->asking);
-        hooks->asking = NULL;
-    }
+    job_stop(hooks, &hooks->asking, &hooks->asking_pid);
     job_clear(&hooks->asked);
     hooks->answer = HOOKS_NONE;
     hooks->key = 0;
@@ -310,9 +353,7 @@ void hooks_destroy(struct hooks *hooks)
         return;
     }
     hooks_drop(hooks);
-    if (hooks->telling != NULL) {
-        process_cancel(hooks->telling);
-    }
+    job_stop(hooks, &hooks->telling, &hooks->telling_pid);
     for (size_t i = 0; i < QUEUE_MAX; i++) {
         job_clear(&hooks->queue[i]);
     }

@@ -12,6 +12,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct event_base;
 struct hooks;
@@ -36,6 +37,11 @@ struct hooks_options {
     /* Something ended: the answer to a question may have changed, or nothing runs any more. The hooks may be
      * destroyed in it. */
     void (*woken)(void *context);
+    /* While it says true nothing is begun: hooks of the program before this one still run (hooks_resume). */
+    bool (*held)(void *context);
+    /* A hook has been started, and is gone: words name it. */
+    void (*began)(void *context, pid_t pid, const char *words, uint64_t timeout_us);
+    void (*gone)(void *context, pid_t pid);
     /* A hook that only tells has failed, or could not be run. */
     void (*failed)(void *context, const char *words);
     void *context;
@@ -59,6 +65,8 @@ void hooks_tell(struct hooks *hooks, enum config_hook_event event, const struct 
  */
 enum hooks_answer hooks_ask(struct hooks *hooks, enum config_hook_event event, uint64_t key,
                             const struct hooks_context *context, const char **words);
+/* `held` says something else now: begins what waited. */
+void hooks_resume(struct hooks *hooks);
 /* Drops the question asked, kills what was asked. */
 void hooks_drop(struct hooks *hooks);
 /* How the question asked stands; HOOKS_NONE when none is. */

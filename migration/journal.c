@@ -348,6 +348,11 @@ int journal_open_held(const char *dir, int lock, struct journal **out, struct er
     return open_with(dir, lock, out, err);
 }
 
+int journal_folder(const struct journal *journal)
+{
+    return journal->dir;
+}
+
 int journal_lock(const struct journal *journal)
 {
     return journal->lock;

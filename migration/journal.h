@@ -33,6 +33,8 @@ void journal_close(struct journal *journal);
 
 /* The descriptor of the lock, to be handed to another program. Borrowed. */
 int journal_lock(const struct journal *journal);
+/* The descriptor of the folder that it is in. Borrowed. */
+int journal_folder(const struct journal *journal);
 /* From now on another program writes: every append fails (ERR_STATE), and nothing touches the file. */
 void journal_hold(struct journal *journal);
 /* Lets go of the lock of a held one for good. */

@@ -62,6 +62,7 @@ struct migration_status {
                                something else */
     uint64_t eta_us; /* until completed if nothing but its hours holds it up, CLOCK_NEVER when unknown */
     const struct gate_result *gate; /* what it last saw, until the next turn; NULL: none, or nothing yet */
+    char stray[200];                /* a hook of the program before this one that still runs; empty: none */
     bool detached;                  /* the journal cannot be written: the ramp is frozen */
 };
 

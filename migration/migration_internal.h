@@ -35,6 +35,7 @@
 #include "migration/pace.h"
 #include "migration/plan.h"
 #include "migration/steer.h"
+#include "migration/strays.h"
 #include "migration/webhooks.h"
 
 #include <jansson.h>
@@ -114,6 +115,7 @@ struct migration {
     struct rate rate;
     struct steer steer;                    /* with aim = "live" */
     uint64_t toll_from[STATS_ERROR_COUNT]; /* what the target had failed when the migration began */
+    struct strays *strays;                 /* owned; hooks of the program before. NULL: none were found */
     bool hook_held;                        /* a question to the hooks holds the step up */
     uint64_t hook_retry_us;                /* when a refusal is asked about again; 0: none */
     char hook_words[300];                  /* of the refusal last said */
@@ -231,6 +233,8 @@ const char *judge_message(const struct migration *m);
 const struct gate_result *judge_result(const struct migration *m);
 /* What it saw, for the journal; owned by the caller, NULL without memory. Only with a gate. */
 json_t *judge_json(const struct migration *m);
+/* hooked.c: looks whether hooks of a program before this one still run; those of this one wait for them. */
+void hooked_find_strays(struct migration *m);
 
 /* hooked.c: the hooks and webhooks of the configuration. ERR_NOMEM. */
 MUST_CHECK int hooked_create(struct migration *m, struct setup *setup);
