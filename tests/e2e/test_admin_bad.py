@@ -167,5 +167,6 @@ def test_control_bytes_do_not_reach_the_log(web):
     with web.admin_connect() as admin:
         admin.sendall(b'share web 10% reason "forged\x1b[31m\rlevel=error msg=forged"\n')
         read_reply(admin)
-    log = web.log()
+    web.ctl("weight", "web/old/" + web.backend("old")["name"], "7").ok()
+    log = web.says("command=weight")  # what comes behind it in the log is there, so what came before is
     assert "\x1b" not in log and "\rlevel" not in log

@@ -43,10 +43,14 @@ def test_seen_and_killed(daemon, load_server):
         assert shunt.ctl("kill", "web/old").ok() == "closed 1 connection: web/old\n"
         assert second.ended()
     assert shunt.service()["connections"]["closed"]["killed"] == 2
-    audits = [line for line in shunt.log().splitlines() if "command=kill" in line]
-    ends = [line for line in audits if "outcome=begun" not in line]
-    assert ["outcome=done" in end for end in ends] == [False, True, True, False, True], audits
-    assert "outcome=refused" in ends[0] and "reason=test" in ends[2] and "no connection" in ends[3], audits
+
+    def logged():
+        return [line for line in shunt.log().splitlines() if "command=kill" in line and "outcome=begun" not in line]
+
+    wait_until(lambda: len(logged()) >= 5, "each is in the log")
+    ends = logged()
+    assert ["outcome=done" in end for end in ends] == [False, True, True, False, True], ends
+    assert "outcome=refused" in ends[0] and "reason=test" in ends[2] and "no connection" in ends[3], ends
 
 
 def test_thousands_do_not_disturb(daemon, load_server, load_client):

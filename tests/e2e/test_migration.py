@@ -121,10 +121,10 @@ def test_share_to_the_end_and_commit(web):
 
 
 def test_pause_holds_the_step_and_resume_goes_on(web):
-    shunt = web(steps(("25%", "400ms"), ("100%", "1h"), drain="1s"))
+    shunt = web(steps(("25%", "2s"), ("100%", "1h"), drain="1s"))
     shunt.ctl("start", "web").ok()
     shunt.ctl("pause", "web").ok()
-    stays(lambda: state(shunt) == ("paused", 2500), 0.8, "paused at 25%")
+    stays(lambda: state(shunt) == ("paused", 2500), 2.5, "paused at 25%")
     shunt.ctl("resume", "web").ok()
     wait_until(lambda: state(shunt) == ("ramping", 10000), "the next step")
 

@@ -298,6 +298,7 @@ def test_postgresql_primary_and_standby(daemon, load):
             failed = writers.settled()
             writers.more(10)
             assert len(writers.failures) == failed, "and all writes go there"
-            assert int(standby.ask("select count(*) from kept")) >= writers.done, "none that was answered is lost"
+            answered = writers.done
+            assert int(standby.ask("select count(*) from kept")) >= answered, "none that was answered is lost"
             writers.stop()
             print(f"\n{failed} of {writers.done + failed} writes failed; promoted and seen after {took:.2f} s")

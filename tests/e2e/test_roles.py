@@ -27,7 +27,7 @@ def test_sockets_for_less(daemon, tmp_path):
     assert run(shunt, *drain, socket=operate).returncode == 0
     assert run(shunt, "kill", "web/old", socket=operate).returncode == 77
     assert run(shunt, "kill", "web/old").returncode == 0
-    assert "outcome=denied" in shunt.log()
+    shunt.says("outcome=denied")
 
 
 def test_default_deny(daemon):
@@ -57,7 +57,7 @@ def test_users_and_groups(daemon, tmp_path):
     denied = run(shunt, "status", socket=path, **stranger)
     assert denied.returncode == 77 and "you have none" in denied.stderr
     assert run(shunt, "status", socket=path, **{**stranger, "group": 64123}).returncode == 0
-    assert 'actor=operator:64001' in shunt.log()
+    shunt.says('actor=operator:64001')
 
 
 def test_an_unknown_user_is_refused(tmp_path):

@@ -337,8 +337,8 @@ def test_aborted_at_every_byte(front, version):
             else:
                 client.close()
             n += 1
-    wait_until(shunt.settled, "all are gone", within=20)
-    assert closed(shunt, "handshake-failed") + closed(shunt, "client-reset") >= n
+    wait_until(lambda: closed(shunt, "handshake-failed") + closed(shunt, "client-reset") >= n, "all are counted", within=20)
+    wait_until(shunt.settled, "all are gone")
     with connect_tls(shunt.port(), client_context()) as client:
         client.send(b"who\n")
         assert client.receive_line() == b"a who\n"

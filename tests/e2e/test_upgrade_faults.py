@@ -141,7 +141,7 @@ def test_a_stop_ends_both(daemon, server, binary):
     wait_until(lambda: "the new program is started" in shunt.log(), "it has begun")
     shunt.stop(check=False)
     first.communicate(timeout=30)
-    assert "the program is told to stop" in shunt.log()
+    shunt.says("the program is told to stop")
 
 
 def knocked_at(started, shunt):

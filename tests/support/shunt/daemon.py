@@ -8,7 +8,7 @@ import socket
 import subprocess
 
 from . import config as config_module
-from .process import Adopted, adopt_orphans, children, descriptor_kinds, die_with_parent
+from .process import Adopted, adopt_orphans, all_children, children, describe, descriptor_kinds, die_with_parent
 from .waiting import scaled, wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -112,6 +112,11 @@ class Daemon:
     def log(self):
         return self.errors_path.read_text(errors="replace") if self.errors_path.exists() else ""
 
+    def says(self, *texts):
+        """Waits until all of them stand in the log, which a thread of its own writes; the log."""
+        wait_until(lambda: all(text in self.log() for text in texts), f"the log tells {texts}")
+        return self.log()
+
     # The operator's side.
 
     def admin_connect(self):
@@ -202,7 +207,7 @@ class Daemon:
                    f"descriptors back to {self.descriptors_at_start}: {descriptor_kinds(self.pid)}")
         pooled = descriptor_kinds(self.pid).get("pipe", 0) - self.pipes_at_start
         assert pooled <= POOLED_PIPES * 2 * self.settings["workers"], f"{pooled} ends of pipes are still open"
-        wait_until(lambda: not children(self.pid), "no child process is left")
+        wait_until(lambda: not children(self.pid), f"no child process is left: {[describe(one) for one in all_children(self.pid)]}")
 
     def descriptors_held(self):
         """Open descriptors without the pipes: each worker keeps some for later."""

@@ -72,6 +72,16 @@ def name(pid):
         return ""
 
 
+def describe(pid):
+    """Name, state and where in the kernel it is, for messages."""
+    try:
+        folder = pathlib.Path(f"/proc/{pid}")
+        state = next(line for line in (folder / "status").read_text().splitlines() if line.startswith("State:"))
+        return f"{pid} {name(pid)} {state} {(folder / 'wchan').read_text()}"
+    except (FileNotFoundError, ProcessLookupError):
+        return f"{pid} gone"
+
+
 def all_children(pid):
     found = []
     for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
