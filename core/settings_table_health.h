@@ -78,10 +78,11 @@
     {.path = "services.groups.health.tls",
      .type = SETTINGS_SECTION,
      .present = offsetof(struct config_group, health.tls.present),
-     .text = "Checks speak TLS. They do so without this section, too, where the group has `tls` and they have no "
-             "`port` of their own: as the group's connections, whose settings count for all that is not said "
-             "here but `verify`. Elsewhere `postgresql` and `mysql` begin TLS by their own protocol, and "
-             "`smtp.starttls` and `ldap.starttls` everywhere."},
+     .text =
+         "Checks speak TLS. They do so without this section, too, where the group has `tls` and they have no "
+         "`port` of their own: as the group's connections, whose settings count for all that is not said "
+         "here but `verify`. Elsewhere `postgresql` and `mysql` begin TLS by their own protocol, and "
+         "`smtp.starttls` and `ldap.starttls` everywhere."},
     {.path = "services.groups.health.tls.enabled",
      .type = SETTINGS_BOOL,
      AT(struct config_group, health.tls.enabled),
@@ -185,7 +186,7 @@
      AT(struct config_group, health.redis.password_file),
      RANGE(1, PATH_TEXT_MAX),
      .note = "none",
-     .text = "File with the password for AUTH, read at the start."},
+     .text = "File with the password for AUTH, read at the start, with `reload` and when it changes."},
     {.path = "services.groups.health.redis.role",
      .type = SETTINGS_WORD,
      AT(struct config_group, health.redis.role),
@@ -207,7 +208,7 @@
      AT(struct config_group, health.postgresql.password_file),
      RANGE(1, PATH_TEXT_MAX),
      .note = "none",
-     .text = "File with its password, read at the start."},
+     .text = "File with its password, read at the start, with `reload` and when it changes."},
     {.path = "services.groups.health.postgresql.database",
      .type = SETTINGS_STRING,
      AT(struct config_group, health.postgresql.database),
@@ -236,7 +237,7 @@
      AT(struct config_group, health.mysql.password_file),
      RANGE(1, PATH_TEXT_MAX),
      .note = "none",
-     .text = "File with its password, read at the start."},
+     .text = "File with its password, read at the start, with `reload` and when it changes."},
     {.path = "services.groups.health.smtp",
      .type = SETTINGS_SECTION,
      .present = offsetof(struct config_group, health.smtp.present),
@@ -267,7 +268,7 @@
      AT(struct config_group, health.ldap.password_file),
      RANGE(1, PATH_TEXT_MAX),
      .note = "none",
-     .text = "File with its password, read at the start."},
+     .text = "File with its password, read at the start, with `reload` and when it changes."},
     {.path = "services.groups.health.ldap.starttls",
      .type = SETTINGS_BOOL,
      AT(struct config_group, health.ldap.starttls),

@@ -35,13 +35,13 @@ static void renew_checks(struct app *app, struct app_service *service, uint64_t 
     int rc = health_reread(service->health, &err);
     if (rc != 0) {
         service->checks_refused = stamp;
-        events_add(
-            app->events, clock_wall_us(), EVENTS_ERROR, service->config->name, "certificates", "shuntd", NULL,
-            "authorities of checks were changed and cannot be used, those in force stay: %s", err.text);
+        events_add(app->events, clock_wall_us(), EVENTS_ERROR, service->config->name, "certificates",
+                   "shuntd", NULL, "files of checks were changed and cannot be used, those in force stay: %s",
+                   err.text);
         return;
     }
     events_add(app->events, clock_wall_us(), EVENTS_INFO, service->config->name, "certificates", "shuntd",
-               NULL, "authorities of checks were changed: checks to come go by them");
+               NULL, "files of checks were changed: checks to come go by them");
 }
 
 /* Whether files are other ones than those in force, and can be read: seen and refused are what this goes by.

@@ -276,9 +276,10 @@ static void apply_service(struct reload *reload, struct change *change)
         proxy_service_change_apply(service->proxy, change->proxy);
         change->proxy = NULL;
         if (service->health != NULL && health_reread(service->health, &err) != 0) {
-            fprintf(reload->report, "%s: its checks verify as before: %s\n", change->config->name, err.text);
+            fprintf(reload->report, "%s: its checks go by the files as they were: %s\n", change->config->name,
+                    err.text);
         }
-        fprintf(reload->report, "%s: its files of addresses and certificates were read again\n",
+        fprintf(reload->report, "%s: its files of addresses, certificates and passwords were read again\n",
                 change->config->name);
         return;
     }

@@ -210,6 +210,24 @@ bool health_must_prove(const struct config_service *config, const struct routing
            routing_find_group(routing, group) != routing_active(routing);
 }
 
+int health_make_probe(const struct check *check, struct probe **out)
+{
+    struct probe_spec spec;
+    health_fill_spec(check, &spec);
+    spec.done = on_done;
+    spec.context = (void *)(uintptr_t)check;
+    return check->type->create(&spec, out);
+}
+
+void health_take_probe(struct check *check, struct probe *probe)
+{
+    uint64_t now_us = clock_mono_us();
+    check->type->destroy(check->probe);
+    check->probe = probe;
+    check->due_us = now_us;
+    arm(check, now_us);
+}
+
 static void check_destroy(struct check *check)
 {
     if (check->probe != NULL) {
@@ -226,7 +244,6 @@ static struct check *check_create(struct health *health, const struct probe_mean
                                   struct backend *backend)
 {
     struct check *check = calloc(1, sizeof(*check));
-    struct probe_spec spec;
     if (check == NULL) {
         return NULL;
     }
@@ -237,11 +254,8 @@ static struct check *check_create(struct health *health, const struct probe_mean
     check->watch = ejections_find(health, backend);
     verdict_init(&check->verdict);
     assert(means->config->interval_us > 0); /* the configuration's range */
-    health_fill_spec(check, &spec);
-    spec.done = on_done;
-    spec.context = check;
     check->timer = evtimer_new(health->base, on_timer, check);
-    if (check->timer == NULL || check->type->create(&spec, &check->probe) != 0) {
+    if (check->timer == NULL || health_make_probe(check, &check->probe) != 0) {
         check_destroy(check);
         return NULL;
     }

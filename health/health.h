@@ -44,12 +44,13 @@ MUST_CHECK int health_renew(struct event_base *base, struct routing *routing,
 /* Reads the files that the checks of config need, and lets them go again: whether health_create would find
  * them well. Errors as of that. */
 MUST_CHECK int health_examine(const struct config_service *config, struct err_text *err);
-/* The authorities by which checks verify: whether their files have changed. Of the files now, 0: there are
- * none; and of those that are in force. Ask the file system; control thread. */
+/* What checks go by (authorities, certificates, passwords): whether the files have changed. Of the files now,
+ * 0: there are none; and of those that are in force. Ask the file system; control thread. */
 uint64_t health_files_now(const struct config_service *config);
 uint64_t health_files_in_force(const struct health *health);
-/* Reads the authorities again, for checks that begin from then on. All or nothing: after an error (as those
- * of health_create) the ones before stay. */
+/* Reads those files again, for checks that begin from then on; where a password is another one, checks by
+ * hand end as not passed and those of the group are made at once. All or nothing: after an error (as those
+ * of health_create) what was before stays. */
 MUST_CHECK int health_reread(struct health *health, struct err_text *err);
 /* Whether a backend that is new in the group of that name must pass a check before it gets connections:
  * health.initial, where that is not set the group is one that a migration moves to. */

@@ -59,6 +59,10 @@ const struct config_group *health_find_config(const struct config_service *confi
 struct check *health_find(struct health *health, const struct backend *backend);
 /* All of spec but done, trace and context. */
 void health_fill_spec(const struct check *check, struct probe_spec *spec);
+/* A probe for this check, as it was made for it at first, and putting it in the place of the one there: what
+ * that had under way is forgotten, and the next check begins at once. ERR_NOMEM. */
+MUST_CHECK int health_make_probe(const struct check *check, struct probe **out);
+void health_take_probe(struct check *check, struct probe *probe);
 /* The checks go: those by hand end, untold of the backend. */
 void health_end_trials(struct health *health);
 /* Takes what an agent said, or its silence, into account. */

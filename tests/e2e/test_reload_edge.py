@@ -95,7 +95,7 @@ def test_lists(daemon, first, tmp_path):
         reload(shunt, {**first, "deny": [f"@{blocked}"]})
         assert who(shunt.port()) == "a"
         blocked.write_text("10.0.0.0/8\n127.0.0.1 # not any more\n")
-        assert "web: its files of addresses and certificates were read again" in shunt.ctl("reload").ok()
+        assert "web: its files of addresses, certificates and passwords were read again" in shunt.ctl("reload").ok()
         refused(shunt)
         blocked.write_text("10.0.0.0/33\n")
         shunt.ctl("reload").refused("nothing was changed", "blocked:1")

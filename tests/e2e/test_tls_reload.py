@@ -174,7 +174,7 @@ def test_checks_verify_by_the_new_authority(daemon, server, pki, tmp_path, by_re
     if by_reload:
         assert "nothing was changed" in shunt.ctl("reload").refused()
     else:
-        wait_until(lambda: "authorities of checks were changed and cannot be used" in shunt.ctl("events").ok(), "told", within=15)
+        wait_until(lambda: "files of checks were changed and cannot be used" in shunt.ctl("events").ok(), "told", within=15)
     assert shunt.backend("old")["state"] == "up"
     contexts.append(server_context(other.issue("db.example", "DNS:db.example")))
     wait_until(lambda: shunt.backend("old")["state"] == "down", "not believed yet")
@@ -183,7 +183,7 @@ def test_checks_verify_by_the_new_authority(daemon, server, pki, tmp_path, by_re
         assert "read again" in shunt.ctl("reload").ok()
     wait_until(lambda: shunt.backend("old")["state"] == "up", "by the new one", within=15)
     assert ask(shunt.port()) == b"a who\n"
-    assert by_reload or "authorities of checks were changed: checks to come go by them" in shunt.ctl("events").ok()
+    assert by_reload or "files of checks were changed: checks to come go by them" in shunt.ctl("events").ok()
 
 
 def test_tls_comes_and_goes_with_a_reload(live):
