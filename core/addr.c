@@ -240,6 +240,18 @@ bool addr_equal(const struct addr *a, const struct addr *b)
     }
 }
 
+static bool is_any(const struct addr *address)
+{
+    return address->sa.sa_family == AF_INET6 ? IN6_IS_ADDR_UNSPECIFIED(&address->in6.sin6_addr)
+                                             : address->in.sin_addr.s_addr == htonl(INADDR_ANY);
+}
+
+bool addr_overlaps(const struct addr *a, const struct addr *b)
+{
+    return !addr_is_unix(a) && a->sa.sa_family == b->sa.sa_family && addr_port(a) == addr_port(b) &&
+           (is_any(a) || is_any(b) || addr_equal(a, b));
+}
+
 bool addr_is_unix(const struct addr *addr)
 {
     return addr->sa.sa_family == AF_UNIX;

@@ -50,6 +50,9 @@ MUST_CHECK int addr_split_host(const char *text, char *host, size_t host_size, u
 void addr_format(const struct addr *addr, char *out, size_t out_size);
 
 bool addr_equal(const struct addr *a, const struct addr *b);
+/* Whether a socket that is bound to one is in the way of a bind to the other: the same family and port, and
+ * the same address, or one of the two is all addresses. Never with paths. */
+bool addr_overlaps(const struct addr *a, const struct addr *b);
 bool addr_is_unix(const struct addr *addr);
 uint16_t addr_port(const struct addr *addr);
 

@@ -116,6 +116,28 @@ size_t given_count(const struct given *given, const char *purpose, const struct 
     return n;
 }
 
+bool given_is_taken(const struct given *given, const char *purpose, const struct addr *wanted)
+{
+    for (size_t i = 0; given != NULL && i < given->len; i++) {
+        const struct given_socket *one = &given->list[i];
+        if (one->fd < 0 && strcmp(one->purpose, purpose) == 0 && addr_equal(&one->wanted, wanted)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool given_overlaps(const struct given *given, const struct addr *address)
+{
+    for (size_t i = 0; given != NULL && i < given->len; i++) {
+        const struct given_socket *one = &given->list[i];
+        if (one->fd >= 0 && addr_overlaps(&one->bound, address) && !addr_equal(&one->bound, address)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void given_clear(struct given *given)
 {
     for (size_t i = 0; given != NULL && i < given->len; i++) {

@@ -46,6 +46,11 @@ MUST_CHECK int given_add(struct given *given, int fd, const char *purpose, const
 int given_take(struct given *given, const char *purpose, const struct addr *address, bool *foreign);
 /* How many given_take would give. */
 size_t given_count(const struct given *given, const char *purpose, const struct addr *address);
+/* Whether sockets of this very purpose and wanted address were there and have been taken. */
+bool given_is_taken(const struct given *given, const char *purpose, const struct addr *wanted);
+/* Whether a socket that is there is in the way of a bind to address, though of another one: the same port,
+ * and one of the two is all addresses of the family. given may be NULL. */
+bool given_overlaps(const struct given *given, const struct addr *address);
 /* Closes what was not taken. given may be NULL. */
 void given_clear(struct given *given);
 

@@ -123,9 +123,11 @@ MUST_CHECK int app_create_names(struct app *app, struct app_service *service,
 void app_drop_fresh(struct app *app);
 /* From now on looks whether what was taken away still has connections: services, groups, backends. */
 void app_await_leaving(struct app *app);
-/* Stops accepting; the rest goes when the last connection has ended. paths_stay: another service listens on
- * its Unix paths now. */
-void app_remove_service(struct app *app, struct app_service *service, bool paths_stay);
+/* Stops accepting; the rest goes when the last connection has ended. given: what its sockets were offered in;
+ * those that were taken are another service's now. */
+void app_remove_service(struct app *app, struct app_service *service, const struct given *given);
+/* Adds to the words of a failed bind which service it was for and what to do about it; returns rc. */
+int app_advise_listen(const struct app *app, const char *service, int rc, struct err_text *err);
 /* As the admin room sees them; owned by the caller. ERR_NOMEM. */
 /* Where config sends log lines; borrows its texts. */
 struct log_target app_log_target(const struct app *app, const struct config *config);

@@ -156,18 +156,23 @@ static int create_migration(struct app *app, struct app_service *service, struct
     return migration_create(&options, &service->migration, err);
 }
 
-/* Adds to the words of a failed bind what to do about it. */
-static int advise_listen(const char *service, int rc, struct err_text *err)
+int app_advise_listen(const struct app *app, const char *service, int rc, struct err_text *err)
 {
     const struct err_text what = *err;
+    bool runs = app->state == APP_SERVING;
     const char *advice = "";
     if (rc == ERR_EXISTS) {
         advice = "; `ss -ltxnp` (as root) shows who has it";
+    } else if (rc == ERR_UNAVAILABLE) {
+        advice = "; `ip address` shows which addresses this host has";
+    } else if (rc == ERR_DENIED && strncmp(what.text, "unix:", 5) == 0) {
+        advice = "; the folder must be writable, and in a program that runs one that it was started with: an "
+                 "upgrade or a restart takes in others";
     } else if (rc == ERR_DENIED) {
-        advice = strncmp(what.text, "unix:", 5) == 0
-                     ? "; the folder must be writable, and in a program that runs one that it was started "
-                       "with: an upgrade or a restart takes in others"
-                     : "; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE";
+        advice =
+            runs ? "; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE, which was let go "
+                   "of at the start: an upgrade or a restart begins with it anew, if it was there"
+                 : "; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE";
     }
     return err_set(err, rc, "service \"%s\": %s%s", service, what.text, advice);
 }
@@ -187,7 +192,7 @@ static int create_listeners(struct app *app, struct app_service *service, struct
                                             .config = config,
                                             .given = app->given};
     int rc = proxy_service_create(app->proxy, &spec, &service->proxy, err);
-    return rc != 0 ? advise_listen(config->name, rc, err) : 0;
+    return rc != 0 ? app_advise_listen(app, config->name, rc, err) : 0;
 }
 
 bool app_has_health(const struct config_service *config)
@@ -344,7 +349,7 @@ static void on_look(evutil_socket_t fd, short what, void *context)
     (void)what;
     for (size_t i = 0; i < app->services_len; i++) {
         struct app_service *service = &app->services[i];
-        if (service->leaving && proxy_service_open(service->proxy) == 0) {
+        if (service->leaving && proxy_service_is_closed(service->proxy)) {
             log_line(LOG_LEVEL_INFO, "the last connection of a service that was taken away has ended",
                      LOG_TEXT("service", service->config->name));
             release(app, service);
@@ -368,13 +373,9 @@ void app_await_leaving(struct app *app)
     }
 }
 
-void app_remove_service(struct app *app, struct app_service *service, bool paths_stay)
+void app_remove_service(struct app *app, struct app_service *service, const struct given *given)
 {
-    if (paths_stay) {
-        proxy_service_leave(service->proxy);
-    } else {
-        proxy_service_stop(service->proxy);
-    }
+    proxy_service_retire(service->proxy, given);
     silence(service);
     service->leaving = true;
     app_await_leaving(app);

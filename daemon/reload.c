@@ -39,7 +39,7 @@ static int first_error(const struct config_errors *errors, struct err_text *err)
                    more);
 }
 
-static struct app_service *find_service(const struct app *app, const char *name)
+struct app_service *reload_find_service(const struct app *app, const char *name)
 {
     for (size_t i = 0; i < app->services_len; i++) {
         struct app_service *service = &app->services[i];
@@ -55,7 +55,7 @@ static int recall_names(struct reload *reload)
 {
     for (size_t s = 0; s < reload->config->services_len; s++) {
         const struct config_service *config = &reload->config->services[s];
-        const struct app_service *there = find_service(reload->app, config->name);
+        const struct app_service *there = reload_find_service(reload->app, config->name);
         struct targets_service *targets = &reload->targets->services[s];
         for (size_t h = 0; there != NULL && h < targets->hosts_len; h++) {
             struct names_host *host = &targets->hosts[h];
@@ -111,7 +111,7 @@ static bool is_migrating(const struct app_service *service)
            status.phase != MIGRATION_ROLLED_BACK;
 }
 
-static bool stays(const struct reload *reload, const struct app_service *service)
+bool reload_keeps(const struct reload *reload, const struct app_service *service)
 {
     bool stays = false;
     for (size_t s = 0; !stays && s < reload->config->services_len; s++) {
@@ -120,24 +120,12 @@ static bool stays(const struct reload *reload, const struct app_service *service
     return stays;
 }
 
-static void offer_socket(void *context, const char *purpose, const struct addr *wanted, bool foreign, int fd)
-{
-    struct reload *reload = context;
-    struct err_text err;
-    int second = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    /* Without it the address is in use, which is told. */
-    if (second >= 0) {
-        (void)(given_add(&reload->given, second, purpose, wanted, foreign, &err) == 0);
-    }
-}
-
-/* Services that are not in the file any more must not be in the middle of something. What they listen with is
- * offered to those that come: one that only has another name now keeps its sockets and who waits in them. */
+/* Services that are not in the file any more must not be in the middle of something. */
 static int check_leaving(struct reload *reload, struct err_text *err)
 {
     for (size_t i = 0; i < reload->app->services_len; i++) {
         const struct app_service *service = &reload->app->services[i];
-        if (service->config == NULL || service->leaving || stays(reload, service)) {
+        if (service->config == NULL || service->leaving || reload_keeps(reload, service)) {
             continue;
         }
         if (is_migrating(service)) {
@@ -147,7 +135,6 @@ static int check_leaving(struct reload *reload, struct err_text *err)
                 "`abort %s` or wait for its end",
                 service->config->name, service->config->name);
         }
-        proxy_service_sockets(service->proxy, offer_socket, reload);
     }
     return 0;
 }
@@ -205,7 +192,7 @@ static int prepare_service(struct reload *reload, size_t index, struct err_text 
     struct change *change = &reload->changes[index];
     struct err_text why;
     change->config = &reload->config->services[index];
-    struct app_service *there = find_service(reload->app, change->config->name);
+    struct app_service *there = reload_find_service(reload->app, change->config->name);
     if (there == NULL) {
         int rc = app_add_service(reload->app, reload->config, change->config,
                                  &reload->targets->services[index], &why);
@@ -251,6 +238,7 @@ static int prepare(struct reload *reload, struct err_text *err)
         return err_set(err, ERR_NOMEM, "out of memory");
     }
     rc = check_leaving(reload, err);
+    rc = rc == 0 ? reload_listen_begin(reload, err) : rc;
     if (rc == 0) {
         rc = proxy_limits_prepare(reload->app->proxy, &reload->config->limits, &reload->limits, err);
     }
@@ -261,6 +249,7 @@ static int prepare(struct reload *reload, struct err_text *err)
     reload->app->given = &reload->given;
     for (size_t i = 0; rc == 0 && i < reload->config->services_len; i++) {
         rc = prepare_service(reload, i, err);
+        rc = rc == 0 ? reload_listen_prepare(reload, i, err) : rc;
     }
     reload->app->given = NULL;
     return rc;
@@ -348,29 +337,16 @@ static void apply_global(struct reload *reload)
     }
 }
 
-/* Whether a Unix path of a service that leaves is another's now. */
-static bool goes_on(const struct reload *reload, const struct app_service *service)
-{
-    char purpose[GIVEN_PURPOSE_MAX];
-    bool any = false;
-    given_purpose_of_service(service->config->name, purpose);
-    for (size_t i = 0; i < reload->given.len; i++) {
-        const struct given_socket *one = &reload->given.list[i];
-        any |= one->fd < 0 && addr_is_unix(&one->wanted) && strcmp(one->purpose, purpose) == 0;
-    }
-    return any;
-}
-
 /* Services that are gone from the file stop accepting; those that were made begin. */
 static void come_and_go(struct reload *reload)
 {
     struct app *app = reload->app;
     for (size_t i = 0; i < app->services_len; i++) {
         struct app_service *service = &app->services[i];
-        if (service->config != NULL && !service->leaving && !stays(reload, service)) {
+        if (service->config != NULL && !service->leaving && !reload_keeps(reload, service)) {
             fprintf(reload->report, "%s: takes no new connections, %llu open ones go on to their end\n",
                     service->config->name, (unsigned long long)proxy_service_open(service->proxy));
-            app_remove_service(app, service, goes_on(reload, service));
+            app_remove_service(app, service, &reload->given);
         }
     }
     for (size_t i = 0; i < app->services_len; i++) {
@@ -456,6 +432,7 @@ static void apply(struct reload *reload)
         }
     }
     apply_global(reload);
+    reload_listen_apply(reload);
     come_and_go(reload);
     app_await_leaving(app);
     config_free(app->owned);
@@ -474,6 +451,7 @@ static void reload_destroy(struct reload *reload)
         routing_change_drop(reload->changes[i].routing);
         migration_reconfigure_drop(reload->changes[i].migration);
         proxy_service_change_drop(reload->changes[i].proxy);
+        proxy_listen_change_drop(reload->changes[i].listen);
     }
     app_drop_fresh(reload->app);
     proxy_limits_drop(reload->limits);

@@ -170,8 +170,8 @@ bool reload_is_live(const char *path, const char *service)
                                        "upgrade.drain_timeout"};
     /* The first word of what stands behind the service's name. */
     static const char *const of_service[] = {
-        "name", "retries", "connection_log", "timeouts", "proxy_protocol", "sni", "allow",
-        "deny", "limits",  "bandwidth",      "groups",   "migration",      "tls"};
+        "name",  "listen", "retries", "connection_log", "timeouts", "proxy_protocol", "sni",
+        "allow", "deny",   "limits",  "bandwidth",      "groups",   "migration",      "tls"};
     const char *rest = service != NULL ? rest_of(path, service) : NULL;
     if (rest == NULL && begins_with(path, "admin.remote.")) {
         return strcmp(path, "admin.remote.listen") != 0;

@@ -109,6 +109,7 @@ int proxy_create(const struct proxy_options *options, struct proxy **out, struct
     (void)signal(SIGPIPE, SIG_IGN);
     proxy->pool = options->pool;
     proxy->workers = workers;
+    list_init(&proxy->resting);
     proxy->paces = stream_system_paces();
     (void)worker_scratch(worker_pool_get(proxy->pool, 0), &proxy->scratch_bytes);
     split_limit(proxy, raise_limit(), options->max_connections);
@@ -141,6 +142,7 @@ void proxy_destroy(struct proxy *proxy)
     for (unsigned i = 0; i < proxy->workers; i++) {
         conn_pool_clear(&proxy->worker[i]);
     }
+    places_sweep(proxy); /* the workers have ended: all are closed */
     admission_destroy(proxy->admission);
     tls_tickets_destroy(proxy->tickets);
     free(proxy->worker);

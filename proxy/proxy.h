@@ -77,8 +77,8 @@ MUST_CHECK int proxy_hold(struct proxy *proxy, void (*done)(void *context), void
 MUST_CHECK int proxy_resume(struct proxy *proxy);
 
 /* Binds and listens, but accepts nothing before proxy_service_start. A Unix path that exists is replaced only
- * if nothing listens on it. Errors name the address: ERR_EXISTS (in use), ERR_DENIED, ERR_SYSTEM, ERR_NOMEM.
- */
+ * if nothing listens on it. Errors name the address: ERR_EXISTS (in use), ERR_DENIED, ERR_UNAVAILABLE (not of
+ * this host), ERR_SYSTEM, ERR_NOMEM. */
 MUST_CHECK int proxy_service_create(struct proxy *proxy, const struct proxy_service_spec *spec,
                                     struct proxy_service **out, struct err_text *err);
 /* Whether the files that the service's TLS goes by are there and good. ERR_INVALID, ERR_NOMEM. */
@@ -92,9 +92,15 @@ void proxy_service_leave(struct proxy_service *service);
 /* Paths of Unix sockets that were given are this process's to remove from now on, but for those of a service
  * manager. Before proxy_service_start. */
 void proxy_service_own(struct proxy_service *service);
+/* It was taken away, and goes on only with the connections that it has: who waits in the queues of its
+ * listening sockets is served, then they are closed. Not where a socket was taken from given, which it was
+ * offered to: another service goes on with that. */
+void proxy_service_retire(struct proxy_service *service, const struct given *given);
+/* Nothing of it is open any more, nor waits in a queue of what it listened on. */
+bool proxy_service_is_closed(const struct proxy_service *service);
 /* Shows every listening socket, those of one address in the order of the workers. Not once it is stopped. */
 void proxy_service_sockets(const struct proxy_service *service, given_visit_fn *visit, void *context);
-/* Only once it is stopped and proxy_service_open is 0, or after worker_pool_destroy. */
+/* Only once it is stopped and proxy_service_is_closed, or after worker_pool_destroy. */
 void proxy_service_destroy(struct proxy_service *service);
 
 /*
@@ -112,6 +118,29 @@ MUST_CHECK int proxy_service_change_prepare(struct proxy_service *service,
 void proxy_service_change_apply(struct proxy_service *service, struct proxy_change *change);
 /* NULL is allowed. */
 void proxy_service_change_drop(struct proxy_change *change);
+
+/*
+ * Where a running service listens, changed: the addresses that stay, whatever their order, keep their sockets
+ * with all who wait in them. begin finds out what stays (listen as in proxy_service_spec; an address is the
+ * same when it is bound there, or was asked for in the same words, as with port 0). offer shows the sockets
+ * of those that are to leave. prepare binds those that come, from given where they are there, and changes
+ * nothing else: errors as those of proxy_service_create. apply: those that come accept, of those that leave
+ * who waits in their queues is served, then they are closed and Unix paths removed, unless their sockets were
+ * taken from given. drop undoes begin and prepare; NULL is allowed.
+ */
+struct proxy_listen_change;
+MUST_CHECK int proxy_listen_change_begin(const struct proxy_service *service, const struct addr *listen,
+                                         size_t len, struct proxy_listen_change **out);
+void proxy_listen_change_offer(const struct proxy_listen_change *change, given_visit_fn *visit,
+                               void *context);
+MUST_CHECK int proxy_listen_change_prepare(struct proxy_service *service, struct proxy_listen_change *change,
+                                           struct given *given, struct err_text *err);
+/* The index-th address that comes, or leaves, as bound. False: there are no more. After prepare. */
+bool proxy_listen_change_address(const struct proxy_listen_change *change, bool comes, size_t index,
+                                 struct addr *out);
+void proxy_listen_change_apply(struct proxy_service *service, struct proxy_listen_change *change,
+                               const struct given *given);
+void proxy_listen_change_drop(struct proxy_listen_change *change);
 
 /* ---- the care for TLS, see proxy/tls_care.c */
 

@@ -3,7 +3,8 @@
  *
  *     proxy ──owns──▶ proxy_worker[workers]      pipes, free connections, paused listeners
  *       └─ counts: open connections, pipes
- *     proxy_service ──owns──▶ service_worker[workers] ──owns──▶ listeners, connections, deadline queues
+ *     proxy_service ──owns──▶ service_worker[workers] ──owns──▶ connections, deadline queues
+ *           └─────────owns──▶ places ──owns──▶ listeners[workers], each its worker's
  *     conn ──owns──▶ two streams (fds), two flows (pipe or spill while bytes wait), one lease
  *
  * A service_worker and all it owns belong to its worker's thread from proxy_service_start on; its counters
@@ -31,6 +32,7 @@
 #include "proxy/tls_stream.h"
 
 #include <event2/event_struct.h>
+#include <sys/types.h>
 
 #define CONN_STATE_FREE 0xffu /* in conn.state: it is not a connection any more, or not yet again */
 
@@ -111,22 +113,63 @@ struct conn {
 
 struct listener {
     struct event event;
-    int fd; /* owned, except for a Unix path: then by the service */
+    int fd; /* owned, except for a Unix path: then by the place */
     bool registered;
     bool paused;
-    struct list node; /* in proxy_worker.paused */
+    bool leaving;            /* its place was taken away: it serves who still waits */
+    bool gone;               /* nothing of it is held any more */
+    struct list at_home;     /* in service_worker.listeners */
+    struct list node;        /* in proxy_worker.paused */
+    struct worker_task rest; /* goes on serving them */
+    unsigned rest_left;      /* so many of them at most */
     struct deadline retry;
     struct service_worker *home;
+    struct place *place; /* whose it is */
+};
+
+/* A place that was taken away and may not be closed yet. The proxy's, which forgets it later. */
+struct resting {
+    struct list node;
+    struct addr bound;
+    _Atomic bool closed; /* the last that the place writes */
+};
+
+/* What a place tells one worker. */
+struct place_part {
+    struct mailbox_message join, leave;
+    struct place *place;
+    struct service_worker *home;
+};
+
+/*
+ * An address that a service listens on. The control thread's, but for the listeners. It ends with its
+ * service, or, when it was taken away from it before, with the last worker that lets go of it.
+ */
+struct place {
+    struct proxy_service *service;
+    struct addr bound;
+    struct addr wanted; /* as asked for: port 0 takes a free one */
+    bool foreign;       /* of a service manager: neither the path nor the queue is ours to end */
+    bool detached;      /* no part of its service any more; written before the workers are told */
+    bool serves;        /* with that: who waits in the queues is served first. Else others have the sockets */
+    _Atomic bool leaves_path; /* others go on with the socket, or have it still */
+    int unix_fd;              /* owned; the shared descriptor of a Unix path, else -1 */
+    dev_t device;             /* with inode: what the path was when it was bound. 0: not known */
+    ino_t inode;
+    struct listener *listeners; /* owned; the n-th is for worker n modulo their number */
+    size_t listeners_len;
+    struct place_part *parts; /* owned; one for each worker */
+    struct resting *resting;  /* owned, until the place is detached */
+    _Atomic unsigned held; /* listeners that are not let go, and messages on their way that it must outlive */
 };
 
 struct service_worker {
     struct stats_service stats;
     struct proxy_service *service;
     struct proxy_worker *shared;
-    struct listener *listeners; /* owned; the i-th is for the address i modulo service->listen_len */
-    size_t listeners_len;       /* as many for each address as it needs to have all that were given */
-    struct list connections;    /* in order of id */
-    struct list visits;         /* of visit_part: those that are in the middle of the connections */
+    struct list listeners;   /* of all places, those that leave among them; owned by them */
+    struct list connections; /* in order of id */
+    struct list visits;      /* of visit_part: those that are in the middle of the connections */
     struct deadline_queue *queue[CONN_DEADLINE_COUNT]; /* NULL: that timeout is off */
     uint64_t queue_us[CONN_DEADLINE_COUNT];            /* their lengths; CLOCK_NEVER: none */
     struct list node;                                  /* in proxy_worker.homes */
@@ -173,21 +216,17 @@ struct proxy_service {
     struct proxy *proxy;
     struct routing *routing; /* borrowed */
     char *name;
-    struct addr *listen; /* owned; as bound */
-    struct addr *wanted; /* owned; as asked for: port 0 takes a free one */
-    bool *foreign;       /* owned; the path is not ours to remove */
-    int *unix_fd;        /* owned; the shared descriptor of a Unix path, else -1 */
-    size_t listen_len;
-    _Atomic bool leaves_paths;             /* others go on with the sockets, or have them still */
+    struct place **places; /* owned; where it listens. Control thread */
+    size_t places_len;
+    _Atomic unsigned resting;              /* places that were taken away and are not closed yet */
     _Atomic(struct service_terms *) terms; /* owned */
     _Atomic uint32_t retries;              /* this and the next may change at run time */
     _Atomic uint32_t log_bp;               /* of its connections so many are logged at their end */
     struct admission *admission;           /* owned; NULL: no limits */
     _Atomic uint64_t paid_ns[2];           /* of its bandwidth, see proxy/bandwidth.h */
     _Atomic uint32_t handshakes;           /* with clients, that run now */
-    _Atomic unsigned listening; /* workers that still hold listeners; the last one closes Unix paths */
-    _Atomic unsigned alive;     /* workers that still hold anything of it; 0: the workers have ended */
-    _Atomic unsigned unfreed;   /* workers that have not yet seen a destroy; the last one frees */
+    _Atomic unsigned alive;   /* workers that still hold anything of it; 0: the workers have ended */
+    _Atomic unsigned unfreed; /* workers that have not yet seen a destroy; the last one frees */
     bool started, stopped;
     struct stats_service_reading inherited; /* counted by another process; control thread */
     struct service_worker **per_worker;     /* owned */
@@ -219,6 +258,7 @@ struct proxy {
     _Atomic uint64_t open;       /* over all services and workers */
     _Atomic long pipes_budget;   /* pipes that may still be opened */
     unsigned workers;
+    struct list resting;          /* owned; control thread */
     struct admission *admission;  /* owned; limits over all services. NULL: none */
     struct tls_tickets *tickets;  /* owned; NULL: no service had TLS yet. Control thread; its ring any */
     uint64_t session_lifetime_us; /* the longest of any service's TLS */
@@ -428,16 +468,43 @@ deadline_fn close_on_poll;
 /* Both ends are closed: counts, releases, frees at the end of the turn. */
 void close_finish(struct conn *conn, enum stats_close reason, int outcome, uint64_t now_us);
 
+/* ---- place.c: control thread, but for place_put */
+
+/* Listens on address, with sockets that were given or bound anew; accepts nothing yet. given may be NULL. All
+ * homes are there. Errors as those of proxy_service_create. */
+MUST_CHECK int place_open(struct proxy_service *service, const struct addr *address, struct given *given,
+                          struct place **out, struct err_text *err);
+/* Of one that no worker holds anything of, or has heard of. NULL is allowed. */
+void place_destroy(struct place *place);
+/* Shows its sockets. */
+void place_show(const struct place *place, given_visit_fn *visit, void *context);
+/* One of a running service begins to accept. */
+void place_join(struct place *place);
+/* It is no part of its service any more: who waits in its queues is served, then it is closed. handed_on:
+ * others go on with its sockets, so nobody needs to be. */
+void place_leave(struct place *place, bool handed_on);
+/* Forgets those that were taken away and are closed now. */
+void places_sweep(struct proxy *proxy);
+/* Lets go of one of held. Any thread. */
+void place_put(struct place *place);
+
+/* ---- listen_change.c */
+
+/* Each place leaves, handed on where its sockets were taken from given. */
+void listen_change_leave(struct place **places, size_t len, const struct given *given);
+
 /* ---- listener.c */
 
-/* Makes the listeners of all workers, from sockets that were given or bound anew. given may be NULL. */
-MUST_CHECK int listener_bind_all(struct proxy_service *service, struct given *given, struct err_text *err);
+void listener_on_join(struct mailbox_message *message, void *receiver);
+void listener_on_leave(struct mailbox_message *message, void *receiver);
 /* All of this worker, of every service: they stop accepting but stay open, and begin again. */
 void listener_hold(struct proxy_worker *shared);
 void listener_unhold(struct proxy_worker *shared);
 void listener_start(struct service_worker *home);
-/* Stops accepting and closes. */
+/* Stops accepting and closes, but for those that leave. */
 void listener_stop(struct service_worker *home);
+/* Those too. */
+void listener_end(struct service_worker *home);
 /* A descriptor came free: paused listeners of this worker accept again. */
 void listener_resume(struct proxy_worker *shared);
 /* Gives up the spare descriptor, so that the next one asked for is to be had. False when there was none.

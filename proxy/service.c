@@ -13,16 +13,16 @@
 
 static void service_free(struct proxy_service *service)
 {
+    terms_release(service);
+    admission_destroy(service->admission);
+    for (size_t i = 0; i < service->places_len; i++) {
+        place_destroy(service->places[i]);
+    }
+    free(service->places);
     for (unsigned w = 0; service->per_worker != NULL && w < service->proxy->workers; w++) {
         free(service->per_worker[w]);
     }
-    terms_release(service);
-    admission_destroy(service->admission);
     free(service->per_worker);
-    free(service->unix_fd);
-    free(service->wanted);
-    free(service->foreign);
-    free(service->listen);
     free(service->name);
     free(service);
 }
@@ -51,9 +51,7 @@ static void on_start(struct mailbox_message *message, void *receiver)
 {
     (void)receiver;
     struct service_worker *home = list_entry(message, struct service_worker, start);
-    if (home->listeners != NULL) {
-        listener_start(home);
-    }
+    listener_start(home);
 }
 
 static void on_stop(struct mailbox_message *message, void *receiver)
@@ -74,7 +72,7 @@ void service_worker_end(struct service_worker *home)
     list_each (node, &home->connections) {
         close_now(list_entry(node, struct conn, node), STATS_CLOSE_SHUTDOWN, now_us);
     }
-    listener_stop(home);
+    listener_end(home);
     queues_destroy(home);
     list_remove(&home->node);
     atomic_fetch_sub(&home->service->alive, 1);
@@ -106,6 +104,7 @@ static int home_create(struct proxy_service *service, unsigned index, struct err
     home->shared = shared;
     list_init(&home->connections);
     list_init(&home->visits);
+    list_init(&home->listeners);
     list_init(&home->node);
     for (int i = 0; i < CONN_DEADLINE_COUNT; i++) {
         home->queue_us[i] = CLOCK_NEVER;
@@ -118,7 +117,6 @@ static void service_undo(struct proxy_service *service)
 {
     for (unsigned w = 0; service->per_worker != NULL && w < service->proxy->workers; w++) {
         if (service->per_worker[w] != NULL) {
-            listener_stop(service->per_worker[w]);
             queues_destroy(service->per_worker[w]);
         }
     }
@@ -134,23 +132,32 @@ static struct proxy_service *service_alloc(struct proxy *proxy, const struct pro
     service->proxy = proxy;
     service->routing = spec->routing;
     proxy_service_tune(service, spec->retries, spec->connection_log_bp);
-    service->listen_len = spec->listen_len;
     service->name = strdup(spec->name);
-    service->listen = calloc(spec->listen_len + 1, sizeof(*service->listen));
-    service->wanted = calloc(spec->listen_len + 1, sizeof(*service->wanted));
-    service->foreign = calloc(spec->listen_len + 1, sizeof(*service->foreign));
-    service->unix_fd = calloc(spec->listen_len + 1, sizeof(*service->unix_fd));
+    service->places = calloc(spec->listen_len + 1, sizeof(struct place *));
     service->per_worker = calloc(proxy->workers, sizeof(struct service_worker *));
-    if (service->name == NULL || service->listen == NULL || service->wanted == NULL ||
-        service->foreign == NULL || service->unix_fd == NULL || service->per_worker == NULL) {
+    if (service->name == NULL || service->places == NULL || service->per_worker == NULL) {
         service_free(service);
         return NULL;
     }
-    for (size_t i = 0; i < spec->listen_len; i++) {
-        service->listen[i] = service->wanted[i] = spec->listen[i];
-        service->unix_fd[i] = -1;
-    }
     return service;
+}
+
+/* No worker has heard of it yet. */
+static int open_places(struct proxy_service *service, const struct proxy_service_spec *spec,
+                       struct err_text *err)
+{
+    int code = 0;
+    for (size_t i = 0; code == 0 && i < spec->listen_len; i++) {
+        struct place *place = NULL;
+        code = place_open(service, &spec->listen[i], spec->given, &place, err);
+        if (code == 0) {
+            service->places[service->places_len++] = place;
+        }
+        for (size_t n = 0; code == 0 && n < place->listeners_len; n++) {
+            list_append(&place->listeners[n].home->listeners, &place->listeners[n].at_home);
+        }
+    }
+    return code;
 }
 
 int proxy_service_create(struct proxy *proxy, const struct proxy_service_spec *spec,
@@ -168,9 +175,8 @@ int proxy_service_create(struct proxy *proxy, const struct proxy_service_spec *s
         code = home_create(service, w, err);
     }
     if (code == 0) {
-        code = listener_bind_all(service, spec->given, err);
+        code = open_places(service, spec, err);
     }
-    atomic_init(&service->listening, proxy->workers);
     atomic_init(&service->alive, proxy->workers);
     atomic_init(&service->unfreed, proxy->workers);
     if (code != 0) {
@@ -215,12 +221,26 @@ void proxy_service_stop(struct proxy_service *service)
 
 void proxy_service_own(struct proxy_service *service)
 {
-    atomic_store(&service->leaves_paths, false);
+    for (size_t i = 0; i < service->places_len; i++) {
+        atomic_store(&service->places[i]->leaves_path, false);
+    }
 }
 
 void proxy_service_leave(struct proxy_service *service)
 {
-    atomic_store(&service->leaves_paths, true);
+    for (size_t i = 0; i < service->places_len; i++) {
+        atomic_store(&service->places[i]->leaves_path, true);
+    }
+    proxy_service_stop(service);
+}
+
+void proxy_service_retire(struct proxy_service *service, const struct given *given)
+{
+    if (service->stopped || atomic_load(&service->alive) == 0) {
+        return;
+    }
+    listen_change_leave(service->places, service->places_len, given);
+    service->places_len = 0;
     proxy_service_stop(service);
 }
 
@@ -245,16 +265,6 @@ void proxy_service_tune(struct proxy_service *service, uint32_t retries, uint32_
 {
     atomic_store_explicit(&service->retries, retries, memory_order_relaxed);
     atomic_store_explicit(&service->log_bp, connection_log_bp, memory_order_relaxed);
-}
-
-size_t proxy_service_listeners(const struct proxy_service *service)
-{
-    return service->listen_len;
-}
-
-const struct addr *proxy_service_listen_address(const struct proxy_service *service, size_t index)
-{
-    return &service->listen[index];
 }
 
 void proxy_service_read(const struct proxy_service *service, struct stats_service_reading *out)

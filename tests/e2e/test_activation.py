@@ -13,6 +13,7 @@ from shunt.daemon import Daemon
 from shunt.folders import open_folder
 from shunt.peers import named
 from shunt.process import die_with_parent
+from shunt.waiting import wait_until
 
 fixture_tmp_path = pytest.fixture(name="tmp_path")(open_folder)
 
@@ -96,6 +97,31 @@ def test_sockets_find_their_places(activated, server, tmp_path):
         later = socket.socket(one.family)
         later.connect(one.getsockname())  # who comes now waits for the next start
         later.close()
+        one.close()
+
+
+def test_a_reload_gives_a_socket_up(activated, server, tmp_path):
+    """What is the manager's stays with it: open, with its path, and in nobody else's hands."""
+    web, front = listening(("127.0.0.1", 0)), listening(str(tmp_path / "front.sock"))
+    (tmp_path / "shunt0").mkdir()
+    more = [address_of(web), f"unix:{tmp_path}/front.sock"]
+    shunt = activated([service([server(named("a")).address], listen=["127.0.0.1:0", *more])], [("x", web), ("x", front)]).start()
+    kept = shunt.address()
+    shunt.settings["services"][0]["listen"] = [kept]
+    shunt.write()
+    assert f"no longer listens on {more[0]}, {more[1]}" in shunt.ctl("reload").ok()
+    assert (tmp_path / "front.sock").exists() and who(kept) == "a"
+    wait_until(lambda: shunt.descriptors_held() < shunt.descriptors_at_start, "they were given up")
+    for one in (web, front):
+        with socket.socket(one.family) as client:
+            client.settimeout(5)
+            client.connect(one.getsockname())
+            accepted, _ = one.accept()
+            accepted.close()
+    shunt.settings["services"][0]["listen"] = [kept, more[0]]
+    shunt.write()
+    shunt.ctl("reload").refused("nothing was changed", more[0], "already in use")
+    for one in (web, front):
         one.close()
 
 

@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -92,6 +93,57 @@ static void what_nobody_takes_is_closed(void **state)
     assert_int_equal(given_count(NULL, "listen:a", &bound), 0);
 }
 
+static void what_was_taken_is_told(void **state)
+{
+    (void)state;
+    struct given given = {0};
+    struct err_text err;
+    struct addr free_port, bound;
+    int fd = make(true, &bound);
+    assert_int_equal(addr_parse("127.0.0.1:0", NULL, &free_port, &err), 0);
+    assert_int_equal(given_add(&given, fd, "listen:a", &free_port, false, &err), 0);
+    assert_false(given_is_taken(&given, "listen:a", &free_port));
+    assert_int_equal(given_take(&given, "listen:b", &bound, NULL), fd);
+    assert_true(given_is_taken(&given, "listen:a", &free_port));
+    assert_false(given_is_taken(&given, "listen:b", &free_port)); /* whose it was, not whose it is */
+    assert_false(given_is_taken(&given, "listen:a", &bound));
+    assert_false(given_is_taken(NULL, "listen:a", &free_port));
+    assert_int_equal(close(fd), 0);
+    given_clear(&given);
+}
+
+/* Whether a socket that is bound to one address is in the way of the other, at the same port. */
+static bool in_the_way(const char *bound, const char *address, unsigned port)
+{
+    struct given_socket one = {.fd = 0};
+    const struct given given = {.list = &one, .len = 1};
+    struct addr wanted;
+    struct err_text err;
+    char text[2][64];
+    (void)snprintf(text[0], sizeof(text[0]), "%s:80", bound);
+    (void)snprintf(text[1], sizeof(text[1]), "%s:%u", address, port);
+    assert_int_equal(addr_parse(text[0], NULL, &one.bound, &err), 0);
+    assert_int_equal(addr_parse(text[1], NULL, &wanted, &err), 0);
+    bool there = given_overlaps(&given, &wanted);
+    one.fd = -1; /* taken: it is nobody's any more who leaves */
+    assert_false(given_overlaps(&given, &wanted));
+    return there;
+}
+
+static void all_addresses_are_in_the_way_of_one(void **state)
+{
+    (void)state;
+    struct addr path;
+    struct err_text err;
+    assert_true(in_the_way("0.0.0.0", "127.0.0.1", 80) && in_the_way("127.0.0.1", "0.0.0.0", 80));
+    assert_true(in_the_way("[::]", "[::1]", 80) && in_the_way("[::1]", "[::]", 80));
+    assert_false(in_the_way("0.0.0.0", "127.0.0.1", 81));
+    assert_false(in_the_way("127.0.0.1", "127.0.0.2", 80));
+    assert_false(in_the_way("[::]", "127.0.0.1", 80) || in_the_way("0.0.0.0", "[::1]", 80));
+    assert_int_equal(addr_parse("unix:/tmp/x.sock", NULL, &path, &err), 0);
+    assert_false(given_overlaps(NULL, &path));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -99,6 +151,8 @@ int main(void)
         cmocka_unit_test(of_a_service_manager_by_address_alone),
         cmocka_unit_test(what_is_no_listener_is_refused),
         cmocka_unit_test(what_nobody_takes_is_closed),
+        cmocka_unit_test(what_was_taken_is_told),
+        cmocka_unit_test(all_addresses_are_in_the_way_of_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
