@@ -182,6 +182,14 @@ void admin_own(struct admin *admin)
     leave(admin, false);
 }
 
+void admin_tell_stop(struct admin *admin)
+{
+    server_tell_stop(admin->server);
+    for (size_t i = 0; i < admin->more_len; i++) {
+        server_tell_stop(admin->more[i]);
+    }
+}
+
 void admin_destroy(struct admin *admin)
 {
     if (admin == NULL) {

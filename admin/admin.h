@@ -105,6 +105,9 @@ void admin_resume(struct admin *admin);
 void admin_leave(struct admin *admin);
 /* The files of sockets that were given are this process's from now on, but for those of a service manager. */
 void admin_own(struct admin *admin);
+/* The process is about to end, and none goes on in its place: says so to those that follow something, or they
+ * would look for it for long. Before admin_destroy, when the loop has ended. */
+void admin_tell_stop(struct admin *admin);
 /* Replaces the services that commands see; both borrowed from now on. A wait goes on by the service's name.
  */
 void admin_set_services(struct admin *admin, const struct admin_service *services, size_t services_len);

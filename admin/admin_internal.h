@@ -285,6 +285,7 @@ void server_destroy(struct admin_server *server);
 void server_sockets(const struct admin_server *server, given_visit_fn *visit, void *context);
 void server_hold(struct admin_server *server, bool hold);
 void server_leave(struct admin_server *server, bool leaves);
+void server_tell_stop(struct admin_server *server);
 /* Those that follow something look, in the next turn of the loop. NULL is allowed. */
 void server_wake(struct admin_server *server);
 

@@ -3,6 +3,7 @@
  * the output is too full; what a client never reads is bounded in bytes and in time. Control thread, on the
  * control base. What a line means is left to admin/dispatch.c.
  */
+#include "admin/commands.h"
 #include "admin/server_internal.h"
 #include "core/clock.h"
 #include "core/log.h"
@@ -286,6 +287,24 @@ void client_evict(struct admin_client *client, const char *why)
                    MSG_DONTWAIT | MSG_NOSIGNAL);
     }
     client_destroy(client);
+}
+
+/* Past the loop, which does not turn any more. What does not fit into the socket now is not told. */
+void client_tell_stop(struct admin_client *client)
+{
+    static const char notice[] = COMMANDS_STOPS "\n\n";
+    if ((client->follow.kind != COMMAND_FOLLOW_WAIT && client->follow.kind != COMMAND_FOLLOW_WATCH) ||
+        output_length(client) > 0) {
+        return;
+    }
+    SSL *ssl = bufferevent_openssl_get_ssl(client->stream);
+    if (ssl != NULL) {
+        (void)SSL_write(ssl, notice, (int)(sizeof(notice) - 1));
+        ERR_clear_error();
+    } else {
+        (void)send(bufferevent_getfd(client->stream), notice, sizeof(notice) - 1,
+                   MSG_DONTWAIT | MSG_NOSIGNAL);
+    }
 }
 
 int client_create(struct admin_server *server, struct bufferevent *stream, const struct admin_peer *peer)

@@ -10,6 +10,9 @@
 #include <stddef.h>
 #include <stdio.h>
 
+/* The last line of what wait and watch are told when the daemon ends and none goes on in its place. */
+#define COMMANDS_STOPS "error: shuntd stops: nothing more comes until it is started again"
+
 /* X(NAME): in the order in which help lists them. */
 #define COMMAND_LIST(X)                                                                                      \
     X(HELP)                                                                                                  \

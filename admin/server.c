@@ -348,6 +348,16 @@ void server_wake(struct admin_server *server)
     }
 }
 
+void server_tell_stop(struct admin_server *server)
+{
+    if (server->leaves) {
+        return; /* another process goes on: whoever asks again finds it */
+    }
+    list_each (node, &server->clients) {
+        client_tell_stop(list_entry(node, struct admin_client, node));
+    }
+}
+
 /* ---- another process takes over */
 
 void server_sockets(const struct admin_server *server, given_visit_fn *visit, void *context)

@@ -60,6 +60,8 @@ void client_destroy(struct admin_client *client);
 void client_follow(struct admin_client *client);
 /* Once a second: gives up on what stalls or is gone. May destroy it. */
 void client_sweep(struct admin_client *client, uint64_t now_us);
+/* Tells one that follows something that the program is about to end for good. */
+void client_tell_stop(struct admin_client *client);
 /* Tells why and ends it at once. */
 void client_evict(struct admin_client *client, const char *why);
 

@@ -19,6 +19,9 @@
 static void finish(struct app *app)
 {
     app->state = APP_STOPPED;
+    if (app->admin != NULL) {
+        admin_tell_stop(app->admin);
+    }
     log_line(LOG_LEVEL_INFO, "stopped", LOG_UINT("connections_cut", app_open(app)));
     event_base_loopbreak(app->base);
 }

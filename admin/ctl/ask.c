@@ -3,6 +3,7 @@
  * `wait` and `watch` last, so they are asked again when the daemon is replaced under them. What a daemon says
  * is cleaned before a terminal sees it. One thread.
  */
+#include "admin/commands.h"
 #include "admin/ctl/ctl.h"
 #include "admin/tokens.h"
 #include "core/clock.h"
@@ -17,7 +18,8 @@
 #include <unistd.h>
 
 #define ERROR_PREFIX "error: "
-#define AGAIN_FOR_US (30 * CLOCK_US_PER_S) /* a daemon that is replaced or started anew is back by then */
+#define AGAIN_FOR_US (30 * CLOCK_US_PER_S)    /* a daemon that is replaced or started anew is back by then */
+#define AGAIN_STOPPED_US (5 * CLOCK_US_PER_S) /* one that said that it stops: a restart is sooner */
 #define AGAIN_FIRST_US (100 * CLOCK_US_PER_MS)
 #define AGAIN_SLOWEST_US (2 * CLOCK_US_PER_S)
 #define STAYED_US CLOCK_US_PER_S /* a daemon that hangs up sooner was not back */
@@ -28,6 +30,7 @@ struct asking {
     const char *path;
     char **words; /* borrowed; the one at timeout_at is replaced */
     bool is_wait, is_watch;
+    bool stops;          /* the daemon said so */
     size_t timeout_at;   /* index of wait's TIMEOUT; 0: none */
     uint64_t until_us;   /* when that is over; monotonic, CLOCK_NEVER */
     uint64_t give_up_us; /* while no daemon stays; CLOCK_NEVER: one did */
@@ -106,21 +109,25 @@ static int wait_result(const char *line)
 
 /* Prints the reply line by line as it comes, up to its empty line. BROKEN_OFF: that did not come; *code is
  * what the lines before it meant. */
-static int print_reply(FILE *in, bool is_wait, int *code)
+static int print_reply(FILE *in, struct asking *asking, int *code)
 {
     char *line = NULL;
     size_t size = 0;
     ssize_t length;
     bool first = true;
     bool complete = false;
+    asking->stops = false;
     *code = EXIT_DONE;
     while (!complete && (length = getline(&line, &size, in)) > 0) {
         if (strcmp(line, "\n") == 0) {
             complete = true;
+        } else if ((asking->is_wait || asking->is_watch) && strcmp(line, COMMANDS_STOPS "\n") == 0) {
+            asking->stops = true;
+            break;
         } else if (starts_with(line, ERROR_PREFIX)) {
             *code = ctl_refused(line);
         } else {
-            *code = is_wait && first ? wait_result(line) : *code;
+            *code = asking->is_wait && first ? wait_result(line) : *code;
             ctl_say(stdout, line, (size_t)length);
             /* Flushed at once: whoever follows a stream sees each line when it happens. */
             if (ferror(stdout) || fflush(stdout) != 0) {
@@ -132,11 +139,11 @@ static int print_reply(FILE *in, bool is_wait, int *code)
     }
     free(line);
     /* The result of a wait is one line: that is all that was asked for. */
-    return complete || (is_wait && !first) ? ctl_finish(*code) : BROKEN_OFF;
+    return complete || (asking->is_wait && !first) ? ctl_finish(*code) : BROKEN_OFF;
 }
 
 /* Sends the words and prints what comes. Takes over fd. */
-static int ask_once(const struct asking *asking, int fd, int *code)
+static int ask_once(struct asking *asking, int fd, int *code)
 {
     size_t length = 0;
     char *line = join_words(asking->words, &length);
@@ -152,7 +159,7 @@ static int ask_once(const struct asking *asking, int fd, int *code)
     if (sent) {
         (void)shutdown(fd, SHUT_WR);
     }
-    int result = print_reply(in, asking->is_wait, code);
+    int result = print_reply(in, asking, code);
     free(line);
     (void)fclose(in);
     return result;
@@ -217,7 +224,11 @@ static int connect_again(struct asking *asking)
 static void note_break(struct asking *asking, uint64_t began_us)
 {
     uint64_t now_us = clock_mono_us();
-    if (asking->give_up_us == CLOCK_NEVER || now_us - began_us >= STAYED_US) {
+    if (asking->stops) {
+        asking->give_up_us = now_us + AGAIN_STOPPED_US;
+        asking->pause_us = AGAIN_FIRST_US;
+        fputs("shuntctl: the daemon stops: looking for up to 5s whether it is started anew\n", stderr);
+    } else if (asking->give_up_us == CLOCK_NEVER || now_us - began_us >= STAYED_US) {
         asking->give_up_us = now_us + AGAIN_FOR_US;
         asking->pause_us = AGAIN_FIRST_US;
         fputs("shuntctl: the daemon closed the connection: trying again for up to 30s\n", stderr);

@@ -30,7 +30,10 @@ static size_t find(const char *text, size_t left)
 char plain_sign(const char *character)
 {
     size_t i = find(character, strnlen(character, 4));
-    return i < TABLE_LEN ? table[i].sign : '?';
+    if (i == TABLE_LEN) {
+        return '?';
+    }
+    return table[i].sign;
 }
 
 void plain_write(FILE *out, const char *text, size_t length)

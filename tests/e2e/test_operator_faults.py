@@ -1,9 +1,11 @@
 """What an operator in a hurry does wrong, and what is told: true words, nothing lost."""
+import signal
 import subprocess
 
 from shunt.config import service, steps
 from shunt.daemon import program
 from shunt.peers import named
+from shunt.waiting import wait_until
 
 
 def begin(daemon, server, **settings):
@@ -69,3 +71,40 @@ def test_a_foreign_journal_is_left_alone(daemon, server):
     path.write_bytes(good)
     shunt.restart()
     assert shunt.phase() == "ramping" and shunt.service()["share_bp"] == 2500
+
+
+def begin_wait(shunt):
+    before = shunt.descriptors_held()
+    waiting = shunt.ctl_begin("wait", "web")
+    wait_until(lambda: shunt.descriptors_held() > before, "it waits")
+    return waiting
+
+
+def test_who_follows_is_told_that_the_daemon_stops(daemon, server):
+    shunt = begin(daemon, server)
+    shunt.ctl("start", "web").ok()
+    asked = [begin_wait(shunt), shunt.ctl_begin("watch", "web")]
+    assert asked[1].stdout.readline().startswith("web web-1 ramping")
+    with shunt.admin_connect() as raw:
+        raw.sendall(b"watch\n")
+        lines = raw.makefile()
+        assert lines.readline().startswith("web web-1 ramping")
+        shunt.popen.send_signal(signal.SIGTERM)
+        assert lines.read().endswith("error: shuntd stops: nothing more comes until it is started again\n\n")
+    shunt.popen.wait(timeout=30)
+    for one in asked:
+        _, err = one.communicate(timeout=30)
+        assert one.returncode == 69 and "the daemon stops" in err and "no daemon at" in err, err
+    shunt.start()
+
+
+def test_a_wait_goes_on_over_a_restart(daemon, server):
+    shunt = begin(daemon, server)
+    shunt.ctl("start", "web").ok()
+    waiting = begin_wait(shunt)
+    shunt.popen.send_signal(signal.SIGTERM)
+    shunt.popen.wait(timeout=30)
+    shunt.start()
+    shunt.ctl("abort", "web").ok()
+    out, err = waiting.communicate(timeout=30)
+    assert (waiting.returncode, out) == (3, "rolled-back\n"), err

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 SHUNTCTL = None
@@ -121,6 +122,18 @@ class Shuntctl(unittest.TestCase):
         self.assertEqual(self.ask(b"one\n", "watch", "--json", more=(b"two\n\n",))[:2], (0, "one\ntwo\n"))
         self.assertEqual(self.ask(b"error: no service \"api\"\n", "wait", "api")[0], 1, "a refusal is the end of it")
         self.assertEqual(self.ask(b"completed\n", "wait", "api")[:2], (0, "completed\n"), "nothing more was asked for")
+
+    def test_a_daemon_that_stops_is_not_waited_for_long(self):
+        stops = b"error: shuntd stops: nothing more comes until it is started again\n\n"
+        for words, before in ((("wait", "api"), b""), (("watch",), b"api idle\n")):
+            begun = time.monotonic()
+            code, out, err, _ = self.ask(before + stops, *words)
+            self.assertEqual((code, out), (69, before.decode()))
+            self.assertTrue(time.monotonic() - begun < 15, "30 s are for those that said nothing")
+            self.assertIn("the daemon stops", err)
+            self.assertIn("no daemon at", err)
+        code, out, err, _ = self.ask(stops, "wait", "api", more=(b"completed\n\n",))
+        self.assertEqual((code, out), (0, "completed\n"), "it was started anew")
 
     def test_what_lasts_ends_in_time(self):
         for words, shown in ((("wait", "api", "300ms"), "timeout\n"), (("--json", "wait", "api", "300ms"), '{"result":"timeout"}\n')):
