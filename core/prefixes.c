@@ -8,9 +8,12 @@
 #include "core/units.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define IPV4_BITS 32u
 #define IPV6_BITS 128u
@@ -331,11 +334,36 @@ static int gather_lines(struct gathered *all, const char *path, FILE *file, stru
     return ferror(file) ? err_set_errno(err, "%s: cannot be read", path) : 0;
 }
 
+/* A pipe without a writer would hold the reader for good, at its opening or later. */
+static int open_list(const char *path, FILE **out, struct err_text *err)
+{
+    struct stat status;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, &status) != 0) {
+        int code = err_set_errno(err, "%s: cannot be read", path);
+        if (fd >= 0) {
+            (void)close(fd);
+        }
+        return code;
+    }
+    if (S_ISFIFO(status.st_mode)) {
+        (void)close(fd);
+        return err_set(err, ERR_SYSTEM, "%s: is a pipe, a file was expected", path);
+    }
+    *out = fdopen(fd, "r");
+    if (*out == NULL) {
+        (void)close(fd);
+        return err_set(err, ERR_NOMEM, "%s: out of memory", path);
+    }
+    return 0;
+}
+
 static int gather_file(struct gathered *all, const char *path, struct err_text *err)
 {
-    FILE *file = fopen(path, "re");
-    if (file == NULL) {
-        return err_set_errno(err, "%s: cannot be read", path);
+    FILE *file = NULL;
+    int opened = open_list(path, &file, err);
+    if (opened != 0) {
+        return opened;
     }
     int code = gather_lines(all, path, file, err);
     (void)fclose(file);

@@ -97,6 +97,7 @@ static void destroy(struct process *process)
     stop_talking(process);
     drop_event(&process->ended);
     close_fd(&process->pidfd);
+    explicit_bzero(process->kept, sizeof(process->kept)); /* it may be a pass phrase */
     free(process->input);
     free(process);
 }

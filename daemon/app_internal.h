@@ -67,7 +67,8 @@ struct app {
         *services; /* in a fixed place: others point there. Those without a config are free places */
     size_t services_len, services_room;
     struct event *certificates_timer;
-    struct event *slow_start_timer;       /* while backends start slowly; NULL: none ever did */
+    struct certificates_asking *certificates_asking; /* certificates.c: NULL: it waits for no pass phrase */
+    struct event *slow_start_timer;                  /* while backends start slowly; NULL: none ever did */
     struct event *leaving_timer;          /* looks whether what leaves is done; NULL: nothing ever left */
     struct admin_service *admin_services; /* owned; what the admin room borrows */
     size_t admin_services_len;

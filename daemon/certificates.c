@@ -8,10 +8,64 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "core/phrases.h"
 
 #include <event2/event.h>
+#include <stdlib.h>
 
 #define CERTIFICATES_LOOK_US (2 * CLOCK_US_PER_S)
+
+/* Files were changed, and the commands for the pass phrases of their keys run. One service at a time. */
+struct certificates_asking {
+    struct phrases *phrases;             /* owned */
+    struct app_service *service;         /* a place that stays; who is in it may have changed */
+    const struct config_service *config; /* only compared: whom it was asked for */
+    uint64_t stamp;
+    void (*renew)(struct app *app, struct app_service *service, uint64_t stamp);
+};
+
+static void stop_asking(struct app *app)
+{
+    if (app->certificates_asking != NULL) {
+        phrases_destroy(app->certificates_asking->phrases);
+        free(app->certificates_asking);
+        app->certificates_asking = NULL;
+    }
+}
+
+static void on_phrases(void *context)
+{
+    struct app *app = context;
+    const struct certificates_asking *asking = app->certificates_asking;
+    struct app_service *service = asking->service;
+    if (service->config == asking->config && service->proxy != NULL && !service->leaving) {
+        asking->renew(app, service, asking->stamp);
+    }
+    stop_asking(app);
+}
+
+/* Calls renew when the pass phrases are at hand; at once where there are none. While others are asked for it
+ * is left to a later look. */
+static void renew_when_asked(struct app *app, struct app_service *service, uint64_t stamp,
+                             void (*renew)(struct app *app, struct app_service *service, uint64_t stamp))
+{
+    if (app->certificates_asking != NULL || app->reload != NULL) {
+        return;
+    }
+    struct certificates_asking *asking = calloc(1, sizeof(*asking));
+    if (asking == NULL) {
+        return;
+    }
+    *asking = (struct certificates_asking){
+        .service = service, .config = service->config, .stamp = stamp, .renew = renew};
+    app->certificates_asking = asking;
+    if (phrases_ask(app->base, app->config, service->config, on_phrases, app, &asking->phrases) != 0) {
+        stop_asking(app);
+    } else if (asking->phrases == NULL) {
+        stop_asking(app);
+        renew(app, service, stamp);
+    }
+}
 
 static void renew(struct app *app, struct app_service *service, uint64_t stamp)
 {
@@ -32,6 +86,9 @@ static void renew(struct app *app, struct app_service *service, uint64_t stamp)
 static void renew_checks(struct app *app, struct app_service *service, uint64_t stamp)
 {
     struct err_text err;
+    if (service->health == NULL) {
+        return; /* gone while pass phrases were asked for */
+    }
     int rc = health_reread(service->health, &err);
     if (rc != 0) {
         service->checks_refused = stamp;
@@ -58,7 +115,7 @@ static void look_at(struct app *app, struct app_service *service)
     uint64_t stamp = proxy_tls_stamp(service->config);
     if (is_changed(stamp, proxy_service_tls_stamp(service->proxy), &service->tls_seen,
                    &service->tls_refused)) {
-        renew(app, service, stamp);
+        renew_when_asked(app, service, stamp, renew);
     }
     if (service->health == NULL) {
         return;
@@ -66,7 +123,7 @@ static void look_at(struct app *app, struct app_service *service)
     stamp = health_files_now(service->config);
     if (is_changed(stamp, health_files_in_force(service->health), &service->checks_seen,
                    &service->checks_refused)) {
-        renew_checks(app, service, stamp);
+        renew_when_asked(app, service, stamp, renew_checks);
     }
 }
 
@@ -96,6 +153,7 @@ int certificates_watch(struct app *app, struct err_text *err)
 
 void certificates_unwatch(struct app *app)
 {
+    stop_asking(app);
     if (app->certificates_timer != NULL) {
         event_free(app->certificates_timer);
         app->certificates_timer = NULL;

@@ -458,6 +458,7 @@ static void reload_destroy(struct reload *reload)
     log_sink_destroy(reload->log);
     given_clear(&reload->given);
     targets_unask(reload->questions);
+    phrases_destroy(reload->phrases);
     free(reload->changes);
     reload_diff_clear(&reload->diff);
     targets_destroy(reload->targets);
@@ -514,7 +515,7 @@ static void on_names(void *context)
         app_reload_drop(reload->app);
         return;
     }
-    go_on(reload);
+    reload_ask_phrases(reload, go_on);
 }
 
 static struct reload *reload_create(struct app *app, const char *actor, const char *reason,
@@ -539,7 +540,7 @@ void app_reload(struct app *app, const char *actor, const char *reason, app_relo
     struct err_text err = {""};
     bool upgrade = handover_is_under_way(app->handover) || app->settling;
     if (app->config->path == NULL || app_is_stopping(app) || app->reload != NULL || upgrade) {
-        const char *why = app->reload != NULL    ? "another reload waits for names"
+        const char *why = app->reload != NULL    ? "another reload waits for names or pass phrases"
                           : upgrade              ? "an upgrade is under way, try again in a moment"
                           : app_is_stopping(app) ? "the program is stopping"
                                                  : "it was started without a file";
@@ -556,7 +557,7 @@ void app_reload(struct app *app, const char *actor, const char *reason, app_relo
     notify_reloading(app->notify);
     int rc = read_file(reload, &err);
     if (rc == 0 && targets_are_known(reload->targets)) {
-        go_on(reload);
+        reload_ask_phrases(reload, go_on);
         return;
     }
     if (rc == 0 &&

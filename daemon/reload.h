@@ -17,9 +17,9 @@ typedef void app_reloaded_fn(void *context, int rc, const char *report, const ch
  * touched. Groups and backends come and go, checks, plans, weights, retries and logs change, services come
  * and go; settings that are built into what runs stay as they are until a restart and are named. What
  * operators set at run time stays unless the file changed that very value. A migration that runs goes on by
- * the plan that it began with. Never blocks: host names of which nothing is known are asked for first, and
- * one that is not told within resolve.timeout refuses the reload. done comes exactly once, within the call
- * or later from the loop; another reload meanwhile is refused.
+ * the plan that it began with. Never blocks: host names of which nothing is known and the pass phrases of
+ * keys are asked for first, and one that is not told in time refuses the reload. done comes exactly once,
+ * within the call or later from the loop; another reload meanwhile is refused.
  */
 void app_reload(struct app *app, const char *actor, const char *reason, app_reloaded_fn *done, void *context);
 /* The program goes: a reload that waits for names is refused. */

@@ -3,6 +3,7 @@
 #define DAEMON_RELOAD_INTERNAL_H
 
 #include "core/given.h"
+#include "core/phrases.h"
 #include "daemon/app_internal.h"
 #include "daemon/reload.h"
 #include "daemon/reload_diff.h"
@@ -28,6 +29,8 @@ struct reload {
     struct config *config;               /* owned; one share */
     struct targets *targets;             /* owned */
     struct targets_questions *questions; /* owned; while it waits for names */
+    struct phrases *phrases;             /* owned; of keys that are read, NULL: none are asked for */
+    void (*next)(struct reload *reload); /* when all of them have been */
     struct reload_diff diff;
     struct change *changes;          /* owned; one for each service of config */
     struct admission_limits *limits; /* owned until applied; over all services */
@@ -57,6 +60,9 @@ void reload_listen_apply(struct reload *reload);
  * configuration is in force. */
 void reload_settle_backend(struct reload *reload, const struct change *change, uint32_t group,
                            struct backend *backend);
+/* Has the pass phrases of all keys of the new configuration at hand before next reads them: calls it within
+ * the call when there are none to ask for. */
+void reload_ask_phrases(struct reload *reload, void (*next)(struct reload *reload));
 /* Checks begin anew, with the states that backends have. */
 void reload_renew_health(const struct reload *reload, const struct change *change);
 /* So does the watch on host names. */

@@ -90,6 +90,7 @@ static void name_of(pid_t pid, char out[NAME_MAX_BYTES])
 void strays_note(int folder, const char *service, pid_t pid, const char *words, uint64_t timeout_us)
 {
     char name[NAME_MAX_BYTES];
+    uint64_t due_us = clock_mono_us() + timeout_us;
     char boot[BOOT_MAX];
     char part[STRAYS_WORDS_MAX / 2];
     json_t *what;
@@ -99,8 +100,8 @@ void strays_note(int folder, const char *service, pid_t pid, const char *words, 
     read_boot(boot);
     (void)snprintf(part, sizeof(part), "%s", words);
     what = json_pack("{s:o, s:i, s:I, s:s, s:I, s:o}", "service", record_text(service), "pid", (int)pid,
-                     "started", (json_int_t)started_of(pid), "boot", boot, "due_us",
-                     (json_int_t)(clock_mono_us() + timeout_us), "words", record_text(part));
+                     "started", (json_int_t)started_of(pid), "boot", boot, "due_us", (json_int_t)due_us,
+                     "words", record_text(part));
     text = json_dumps(what, JSON_COMPACT);
     json_decref(what);
     name_of(pid, name);

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static struct prefix prefix_of(const char *text)
@@ -278,6 +279,26 @@ static void test_a_hundred_thousand(void **state)
     free(list);
 }
 
+/* A pipe would hold the reader for as long as nobody writes to it. */
+static void a_pipe_is_refused(void **state)
+{
+    char folder[] = "/tmp/shunt-prefixes-XXXXXX";
+    char path[64];
+    char text[sizeof(path) + 1];
+    const char *list[] = {text};
+    struct prefixes *set = NULL;
+    struct err_text err;
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(path, sizeof(path), "%s/list", folder);
+    (void)snprintf(text, sizeof(text), "@%s", path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(prefixes_load(list, 1, &set, &err), ERR_SYSTEM);
+    assert_non_null(strstr(err.text, "is a pipe"));
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -288,6 +309,7 @@ int main(void)
         cmocka_unit_test(test_against_a_walk),
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_file_with_a_fault),
+        cmocka_unit_test(a_pipe_is_refused),
         cmocka_unit_test(test_a_hundred_thousand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
