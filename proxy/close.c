@@ -115,7 +115,10 @@ static void abort_begin(struct conn *conn, enum conn_side gone, uint64_t now_us)
     if (tls_stream_was_cut(&conn->stream[gone])) {
         stats_add(&conn->home->stats.tls_truncated, 1);
     }
-    if (conn->reason == STATS_CLOSE_BACKEND_RESET) {
+    if (conn->reason == STATS_CLOSE_BACKEND_RESET && handshake_was_refused(conn)) {
+        conn->reason = STATS_CLOSE_HANDSHAKE_FAILED;
+        conn->outcome = STATS_ERROR_HANDSHAKE;
+    } else if (conn->reason == STATS_CLOSE_BACKEND_RESET) {
         conn->outcome = conn->backend_spoke ? STATS_ERROR_ABORT : STATS_ERROR_RESET;
     }
     relay_drop(conn, rest);

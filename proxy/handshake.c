@@ -239,3 +239,15 @@ void handshake_call_overdue(struct conn *conn)
 {
     tell_call_failure(conn, STATS_TLS_TIMEOUT, "not complete in time");
 }
+
+bool handshake_was_refused(struct conn *conn)
+{
+    struct stream *backend = &conn->stream[CONN_BACKEND];
+    enum stats_tls_failure failure = STATS_TLS_OTHER;
+    const char *why = NULL;
+    if (conn->backend_spoke || !tls_stream_was_refused(backend, &failure, &why)) {
+        return false;
+    }
+    (void)call_failed(conn, failure, why != NULL ? why : "an alert");
+    return true;
+}

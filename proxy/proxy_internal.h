@@ -369,6 +369,9 @@ enum tls_progress handshake_call(struct conn *conn, struct tls_back *back);
 enum tls_progress handshake_call_go_on(struct conn *conn);
 /* It took too long: says so. */
 void handshake_call_overdue(struct conn *conn);
+/* The backend is gone before its first byte: whether that was its late answer to our handshake (TLS 1.3),
+ * which is then counted and told. Before its stream is closed. */
+bool handshake_was_refused(struct conn *conn);
 
 /* ---- tls_care.c */
 

@@ -52,3 +52,24 @@ enum stats_tls_failure tls_failure_of(int reason)
     }
     return reason >= SSL_AD_REASON_OFFSET ? STATS_TLS_REFUSED : STATS_TLS_OTHER;
 }
+
+bool tls_failure_is_refusal(int reason)
+{
+    static const unsigned char alerts[] = {
+        SSL_AD_HANDSHAKE_FAILURE,       SSL_AD_BAD_CERTIFICATE,
+        SSL_AD_UNSUPPORTED_CERTIFICATE, SSL_AD_CERTIFICATE_REVOKED,
+        SSL_AD_CERTIFICATE_EXPIRED,     SSL_AD_CERTIFICATE_UNKNOWN,
+        SSL_AD_ILLEGAL_PARAMETER,       SSL_AD_UNKNOWN_CA,
+        SSL_AD_ACCESS_DENIED,           SSL_AD_DECRYPT_ERROR,
+        SSL_AD_PROTOCOL_VERSION,        SSL_AD_INSUFFICIENT_SECURITY,
+        SSL_AD_MISSING_EXTENSION,       SSL_AD_UNRECOGNIZED_NAME,
+        SSL_AD_UNKNOWN_PSK_IDENTITY,    SSL_AD_CERTIFICATE_REQUIRED,
+        SSL_AD_NO_APPLICATION_PROTOCOL,
+    };
+    for (size_t i = 0; i < sizeof(alerts); i++) {
+        if (reason == SSL_AD_REASON_OFFSET + alerts[i]) {
+            return true;
+        }
+    }
+    return false;
+}

@@ -28,6 +28,7 @@ struct tls_stream {
     int recv_error, send_error; /* errno of what broke; 0: nothing did */
     bool over;                  /* receiving has come to its end */
     ssize_t verdict;            /* then: STREAM_END or STREAM_FAILED */
+    unsigned long broken_by;    /* then: libssl's code for it; 0: none, or an end */
     bool dry;                   /* the socket was emptied: nothing to be had before an event */
     bool short_receive;         /* and that was seen by a short receive alone */
     bool peer_ended;            /* its FIN was read */
@@ -254,6 +255,19 @@ bool tls_stream_is_resumed(const struct stream *stream)
     return SSL_session_reused(stream->tls->ssl) == 1;
 }
 
+bool tls_stream_was_refused(const struct stream *stream, enum stats_tls_failure *failure, const char **why)
+{
+    const struct tls_stream *tls = stream->tls;
+    if (tls == NULL || tls->broken_by == 0 || ERR_GET_LIB(tls->broken_by) != ERR_LIB_SSL ||
+        SSL_is_server(tls->ssl) == 1 || SSL_version(tls->ssl) != TLS1_3_VERSION ||
+        !tls_failure_is_refusal(ERR_GET_REASON(tls->broken_by))) {
+        return false;
+    }
+    *failure = tls_failure_of(ERR_GET_REASON(tls->broken_by));
+    *why = ERR_reason_error_string(tls->broken_by);
+    return true;
+}
+
 bool tls_stream_was_cut(const struct stream *stream)
 {
     return stream->tls != NULL && stream->tls->cut;
@@ -364,6 +378,7 @@ static void note_none(struct tls_stream *tls)
         break;
     default:
         tls->verdict = STREAM_FAILED;
+        tls->broken_by = ERR_peek_error();
         tls->over = true;
         break;
     }

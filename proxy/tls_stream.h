@@ -35,6 +35,12 @@ enum tls_progress tls_stream_handshake(struct stream *stream);
 /* Why a handshake failed: as it is counted, and for people. Right after it did. */
 enum stats_tls_failure tls_stream_failure(const struct stream *stream);
 void tls_stream_describe_failure(const struct stream *stream, char *out, size_t size);
+/*
+ * Receiving failed because the server refused the handshake after it had ended on our side: in TLS 1.3 it
+ * looks at our certificate only then (RFC 8446 4.4.2.4, and E.1.2 on when a client may know). *failure and
+ * *why (static storage) then say how it is counted, and why.
+ */
+bool tls_stream_was_refused(const struct stream *stream, enum stats_tls_failure *failure, const char **why);
 /* The peer ended the connection without saying so by TLS. */
 bool tls_stream_was_cut(const struct stream *stream);
 bool tls_stream_is_resumed(const struct stream *stream);

@@ -1,11 +1,12 @@
 """TLS handshakes that come to nothing are counted by reason, with clients and with backends, and add up."""
+import contextlib
 import ssl
 import subprocess
 
 import pytest
 from shunt.certificates import Authority
 from shunt.clients import connect
-from shunt.config import service
+from shunt.config import service, steps
 from shunt.peers import named
 from shunt.programs import find, run
 from shunt.tls import TlsPeer, client_context, over_tls, server_context
@@ -171,6 +172,92 @@ def test_with_backends(daemon, server, pki, pair, reason):
         assert client.was_reset()
     check_counted(shunt, "backend", **{reason.replace("-", "_"): 1})
     assert shunt.backend("old")["errors"]["handshake"] == 1
+
+
+def shown(kind, pki, folder):
+    """What we show to a backend that wants a certificate."""
+    if kind == "none":
+        return {}
+    pair = {"a stranger's": lambda: Authority(folder / "stranger").issue("shunt", "DNS:shunt"),
+            "expired": lambda: pki.issue("shunt", "DNS:shunt", days=-1, file="expired-shunt"),
+            "good": lambda: pki.issue("shunt", "DNS:shunt", file="good-shunt")}[kind]()
+    return {"certificate": str(pair[0]), "key": str(pair[1])}
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+@pytest.mark.parametrize("speaks", [True, False])
+@pytest.mark.parametrize("kind, why", [("none", "certificate required|handshake failure"), ("a stranger's", "unknown ca"),
+                                       ("expired", "certificate expired")])
+def test_a_backend_that_refuses_our_certificate(daemon, server, pki, pair, tmp_path, version, speaks, kind, why):
+    """In TLS 1.3 it says so when the handshake lies behind us and bytes of the client may be on their way."""
+    make = tls_backend(authority=pki, version=version)
+    tls = {"ca": str(pki.certificate), "server_name": "web.example", **shown(kind, pki, tmp_path)}
+    shunt = daemon(service([server(make(pki, pair)).address], retries=0, group_settings={"tls": tls}))
+    for _ in range(5):
+        with connect(shunt.port()) as client:
+            if speaks:
+                client.send(b"who\n")
+            assert client.was_reset()
+    reason = "cipher" if (version, kind) == ("1.2", "none") else "refused"
+    check_counted(shunt, "backend", **{reason: 5})
+    errors = shunt.backend("old")["errors"]
+    assert errors["handshake"] == 5 and sum(errors.values()) == 5, errors
+    assert shunt.service()["connections"]["closed"]["handshake-failed"] == 5
+    assert any(one in shunt.log() for one in why.split("|")), shunt.log()
+
+
+def test_one_that_is_satisfied_with_it(daemon, server, pki, pair, tmp_path):
+    """And aborts later: that is no handshake any more."""
+    def script(peer):
+        over_tls(lambda tls: (tls.send(tls.receive_line()), tls.receive_line(), tls.reset()),
+                 server_context(pair, authority=pki, version="1.3"))(peer)
+
+    tls = {"ca": str(pki.certificate), "server_name": "web.example", **shown("good", pki, tmp_path)}
+    shunt = daemon(service([server(script).address], retries=0, group_settings={"tls": tls}))
+    with connect(shunt.port()) as client:
+        client.send(b"hello\n")
+        assert client.receive_line() == b"hello\n"
+        client.send(b"and\n")
+        assert client.was_reset()
+    wait_until(lambda: shunt.backend("old")["errors"]["abort"] == 1, "an abort")
+    assert failed(shunt, "backend") == {}
+
+
+def test_who_refuses_our_certificate_is_ejected(daemon, server, pki, pair):
+    """By the threshold for handshakes, not by that for resets."""
+    refuses = server(tls_backend(authority=pki, version="1.3")(pki, pair))
+    good = server(over_tls(named("a"), server_context(pair)))
+    shunt = daemon(service([refuses.address, good.address], group_settings={
+        "tls": {"ca": str(pki.certificate), "server_name": "web.example"},
+        "outlier": {"handshake_failures": 3, "early_resets": 0, "connect_failures": 0, "timeouts": 0}}))
+
+    def asked():
+        with connect(shunt.port()) as client:
+            client.send(b"who\n")
+            with contextlib.suppress(ConnectionResetError):
+                client.receive_line()
+        return shunt.backend("old")["ejected"]
+    wait_until(asked, "it is taken out")
+    assert "3 failed handshakes in a row" in shunt.ctl("status").ok()
+    assert shunt.backend("old")["errors"] == {"connect": 0, "timeout": 0, "reset": 0, "abort": 0, "handshake": 3}
+
+
+def test_a_new_version_that_refuses_our_certificate_fails_the_gate(daemon, server, pki, pair):
+    refuses = server(tls_backend(authority=pki, version="1.3")(pki, pair))
+    good = server(over_tls(named("a"), server_context(pair)))
+    shunt = daemon(service([good.address], [refuses.address], migration=steps(
+        ("50%", "1h"), ("100%", "1h"), gate={"max_error_rate": "10%", "min_samples": 20, "window": "10s", "failures": 1}),
+        group_settings={"tls": {"ca": str(pki.certificate), "server_name": "web.example"}}))
+    shunt.ctl("start", "web", "force").ok()
+
+    def asked():
+        with connect(shunt.port()) as client:
+            client.send(b"who\n")
+            with contextlib.suppress(ConnectionResetError):
+                client.receive_line()
+        return shunt.phase() in ("rolling-back", "rolled-back")
+    wait_until(asked, "it goes back", within=20)
+    assert shunt.backend("new")["errors"]["reset"] == 0 and shunt.backend("new")["errors"]["handshake"] >= 3
 
 
 def test_they_outlive_an_upgrade(daemon, server, pair):
