@@ -67,8 +67,9 @@ static int read_counters(struct app *app, const unsigned char *body, size_t leng
     return 0;
 }
 
-/* { service: { group: { backend: state } } } */
-static unsigned char *write_states(struct app *app, size_t *length)
+/* { service: { group: { backend: what } } }, where tell writes what is told of each. */
+static unsigned char *write_backends(struct app *app, json_t *(*tell)(const struct backend *backend),
+                                     size_t *length)
 {
     json_t *all = json_object();
     for (size_t i = 0; i < app->services_len; i++) {
@@ -78,8 +79,7 @@ static unsigned char *write_states(struct app *app, size_t *length)
             json_t *group = json_object();
             for (size_t b = 0; b < routing_backends(service->routing, g); b++) {
                 const struct backend *backend = routing_backend_at(service->routing, g, b);
-                (void)json_object_set_new(group, backend_name(backend),
-                                          json_string(backend_state_name(backend_state(backend))));
+                (void)json_object_set_new(group, backend_name(backend), tell(backend));
             }
             (void)json_object_set_new(groups, routing_group_name(service->routing, g), group);
         }
@@ -88,18 +88,10 @@ static unsigned char *write_states(struct app *app, size_t *length)
     return dump(all, length);
 }
 
-static void read_state(struct routing *routing, struct backend *backend, const char *name)
-{
-    for (int state = BACKEND_UNKNOWN; name != NULL && state <= BACKEND_DOWN; state++) {
-        /* One that was on its way up is up for who looks at it anew. */
-        if (strcmp(name, backend_state_name((enum backend_state)state)) == 0) {
-            routing_set_state(routing, backend,
-                              state == BACKEND_STARTING ? BACKEND_UP : (enum backend_state)state);
-        }
-    }
-}
-
-static int read_states(struct app *app, const unsigned char *body, size_t length)
+/* Shows take what was told of each backend that there is here; told NULL: nothing was. ERR_CORRUPT. */
+static int read_backends(struct app *app, const unsigned char *body, size_t length,
+                         void (*take)(const struct app_service *service, struct backend *backend,
+                                      const char *told))
 {
     json_t *all = load(body, length);
     for (size_t i = 0; all != NULL && i < app->services_len; i++) {
@@ -109,8 +101,7 @@ static int read_states(struct app *app, const unsigned char *body, size_t length
             const json_t *group = json_object_get(groups, routing_group_name(service->routing, g));
             for (size_t b = 0; b < routing_backends(service->routing, g); b++) {
                 struct backend *backend = routing_backend_at(service->routing, g, b);
-                read_state(service->routing, backend,
-                           json_string_value(json_object_get(group, backend_name(backend))));
+                take(service, backend, json_string_value(json_object_get(group, backend_name(backend))));
             }
         }
     }
@@ -119,26 +110,42 @@ static int read_states(struct app *app, const unsigned char *body, size_t length
     return rc;
 }
 
-/* { service: { group: { backend: address } } } */
+static json_t *tell_state(const struct backend *backend)
+{
+    return json_string(backend_state_name(backend_state(backend)));
+}
+
+static unsigned char *write_states(struct app *app, size_t *length)
+{
+    return write_backends(app, tell_state, length);
+}
+
+static void take_state(const struct app_service *service, struct backend *backend, const char *name)
+{
+    for (int state = BACKEND_UNKNOWN; name != NULL && state <= BACKEND_DOWN; state++) {
+        /* One that was on its way up is up for who looks at it anew. */
+        if (strcmp(name, backend_state_name((enum backend_state)state)) == 0) {
+            routing_set_state(service->routing, backend,
+                              state == BACKEND_STARTING ? BACKEND_UP : (enum backend_state)state);
+        }
+    }
+}
+
+static int read_states(struct app *app, const unsigned char *body, size_t length)
+{
+    return read_backends(app, body, length, take_state);
+}
+
+static json_t *tell_address(const struct backend *backend)
+{
+    char text[ADDR_TEXT_MAX];
+    addr_format(backend_address(backend), text, sizeof(text));
+    return json_string(text);
+}
+
 static unsigned char *write_addresses(struct app *app, size_t *length)
 {
-    json_t *all = json_object();
-    for (size_t i = 0; i < app->services_len; i++) {
-        const struct app_service *service = &app->services[i];
-        json_t *groups = json_object();
-        for (size_t g = 0; service->config != NULL && g < routing_groups(service->routing); g++) {
-            json_t *group = json_object();
-            for (size_t b = 0; b < routing_backends(service->routing, g); b++) {
-                const struct backend *backend = routing_backend_at(service->routing, g, b);
-                char text[ADDR_TEXT_MAX];
-                addr_format(backend_address(backend), text, sizeof(text));
-                (void)json_object_set_new(group, backend_name(backend), json_string(text));
-            }
-            (void)json_object_set_new(groups, routing_group_name(service->routing, g), group);
-        }
-        (void)json_object_set_new(all, service->config != NULL ? service->config->name : "", groups);
-    }
-    return dump(all, length);
+    return write_backends(app, tell_address, length);
 }
 
 /* Of one that the former did not have, or had at another address, nothing is known, whatever the migration
@@ -158,22 +165,7 @@ static void judge_address(const struct app_service *service, struct backend *bac
 /* After the states. */
 static int read_addresses(struct app *app, const unsigned char *body, size_t length)
 {
-    json_t *all = load(body, length);
-    for (size_t i = 0; all != NULL && i < app->services_len; i++) {
-        const struct app_service *service = &app->services[i];
-        const json_t *groups = json_object_get(all, service->config->name);
-        for (size_t g = 0; g < routing_groups(service->routing); g++) {
-            const json_t *group = json_object_get(groups, routing_group_name(service->routing, g));
-            for (size_t b = 0; b < routing_backends(service->routing, g); b++) {
-                struct backend *backend = routing_backend_at(service->routing, g, b);
-                judge_address(service, backend,
-                              json_string_value(json_object_get(group, backend_name(backend))));
-            }
-        }
-    }
-    int rc = all != NULL ? 0 : ERR_CORRUPT;
-    json_decref(all);
-    return rc;
+    return read_backends(app, body, length, judge_address);
 }
 
 /* { service: phase } */

@@ -3,6 +3,7 @@
 
 #include "core/clock.h"
 #include "core/openssl.h"
+#include "core/tls_expect.h"
 #include "core/tls_files.h"
 
 #include <stdio.h>
@@ -75,38 +76,13 @@ int secure_context_create(const struct check_tls *tls, SSL_CTX **out, struct err
     return 0;
 }
 
-/* Without a name the certificate must be for the address. */
-static bool expect_address(SSL *ssl, const struct addr *address)
-{
-    X509_VERIFY_PARAM *verify = SSL_get0_param(ssl);
-    if (address->sa.sa_family == AF_INET) {
-        return X509_VERIFY_PARAM_set1_ip(verify, (const unsigned char *)&address->in.sin_addr, 4) == 1;
-    }
-    if (address->sa.sa_family == AF_INET6) {
-        return X509_VERIFY_PARAM_set1_ip(verify, (const unsigned char *)&address->in6.sin6_addr, 16) == 1;
-    }
-    return true; /* a Unix socket has no name that a certificate could hold */
-}
-
-static bool expect_name(SSL *ssl, const char *name)
-{
-    if (X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name) == 1) {
-        return true; /* an address: nothing that could be asked for (RFC 6066 3) */
-    }
-    SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    /* What the macro SSL_set_tlsext_host_name does; it takes const away in a way that warns. */
-    return SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, (void *)(uintptr_t)name) ==
-               1 &&
-           SSL_set1_host(ssl, name) == 1;
-}
-
 SSL *secure_create(SSL_CTX *context, const char *name, const struct addr *address, int fd)
 {
     SSL *ssl = SSL_new(context);
     if (ssl == NULL) {
         return NULL;
     }
-    if (SSL_set_fd(ssl, fd) != 1 || !(name != NULL ? expect_name(ssl, name) : expect_address(ssl, address))) {
+    if (SSL_set_fd(ssl, fd) != 1 || !tls_expect(ssl, name, address)) {
         SSL_free(ssl);
         return NULL;
     }

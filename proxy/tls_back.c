@@ -7,6 +7,7 @@
 
 #include "core/openssl.h"
 #include "core/siphash.h"
+#include "core/tls_expect.h"
 #include "core/tls_files.h"
 
 #include <netinet/in.h>
@@ -122,31 +123,6 @@ static const char *host_of(const struct tls_back *back, const char *backend)
     return name != NULL || at == NULL ? name : find_host(back, backend, (size_t)(at - backend));
 }
 
-/* Without a name the certificate must be for the address. */
-static bool expect_address(SSL *ssl, const struct addr *address)
-{
-    X509_VERIFY_PARAM *verify = SSL_get0_param(ssl);
-    if (address->sa.sa_family == AF_INET) {
-        return X509_VERIFY_PARAM_set1_ip(verify, (const unsigned char *)&address->in.sin_addr, 4) == 1;
-    }
-    if (address->sa.sa_family == AF_INET6) {
-        return X509_VERIFY_PARAM_set1_ip(verify, (const unsigned char *)&address->in6.sin6_addr, 16) == 1;
-    }
-    return true; /* a Unix path: who may listen there is a matter of its permissions */
-}
-
-static bool expect_name(SSL *ssl, const char *name)
-{
-    if (X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name) == 1) {
-        return true; /* an address: nothing that could be asked for (RFC 6066 3) */
-    }
-    SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    /* What the macro SSL_set_tlsext_host_name does; it takes const away in a way that warns. */
-    return SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, (void *)(uintptr_t)name) ==
-               1 &&
-           SSL_set1_host(ssl, name) == 1;
-}
-
 /* What is offered: the list, or what the client has got. */
 static bool offer(SSL *ssl, const struct tls_back *back, const struct tls_call_spec *spec)
 {
@@ -174,8 +150,8 @@ SSL *tls_back_connect(struct tls_back *back, const struct tls_call_spec *spec, s
     const char *name = back->server_name != NULL ? back->server_name : host_of(back, spec->backend);
     *call = (struct tls_call){.back = back, .worker = spec->worker, .address = *spec->address, .name = name};
     struct saved *place = place_of(call);
-    bool good = (name != NULL ? expect_name(ssl, name) : expect_address(ssl, spec->address)) &&
-                offer(ssl, back, spec) && SSL_set_app_data(ssl, call) == 1;
+    bool good =
+        tls_expect(ssl, name, spec->address) && offer(ssl, back, spec) && SSL_set_app_data(ssl, call) == 1;
     if (good && place != NULL && is_for(place, call)) {
         good = SSL_set_session(ssl, place->session) == 1;
     }
