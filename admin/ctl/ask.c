@@ -5,6 +5,7 @@
  */
 #include "admin/commands.h"
 #include "admin/ctl/ctl.h"
+#include "admin/ctl/replay.h"
 #include "admin/tokens.h"
 #include "core/clock.h"
 #include "core/units.h"
@@ -24,6 +25,7 @@
 #define AGAIN_SLOWEST_US (2 * CLOCK_US_PER_S)
 #define STAYED_US CLOCK_US_PER_S /* a daemon that hangs up sooner was not back */
 #define BROKEN_OFF (-1)
+#define MISSED_MAX "1000" /* as many as events gives */
 
 /* What is said about a command that lasts. */
 struct asking {
@@ -31,6 +33,8 @@ struct asking {
     char **words; /* borrowed; the one at timeout_at is replaced */
     bool is_wait, is_watch;
     bool stops;          /* the daemon said so */
+    bool again;          /* it was asked before */
+    struct replay shown; /* of a watch */
     size_t timeout_at;   /* index of wait's TIMEOUT; 0: none */
     uint64_t until_us;   /* when that is over; monotonic, CLOCK_NEVER */
     uint64_t give_up_us; /* while no daemon stays; CLOCK_NEVER: one did */
@@ -116,8 +120,6 @@ static int print_reply(FILE *in, struct asking *asking, int *code)
     ssize_t length;
     bool first = true;
     bool complete = false;
-    asking->stops = false;
-    *code = EXIT_DONE;
     while (!complete && (length = getline(&line, &size, in)) > 0) {
         if (strcmp(line, "\n") == 0) {
             complete = true;
@@ -129,6 +131,9 @@ static int print_reply(FILE *in, struct asking *asking, int *code)
         } else {
             *code = asking->is_wait && first ? wait_result(line) : *code;
             ctl_say(stdout, line, (size_t)length);
+            if (asking->is_watch) {
+                replay_note(&asking->shown, line);
+            }
             /* Flushed at once: whoever follows a stream sees each line when it happens. */
             if (ferror(stdout) || fflush(stdout) != 0) {
                 free(line);
@@ -142,12 +147,59 @@ static int print_reply(FILE *in, struct asking *asking, int *code)
     return complete || (asking->is_wait && !first) ? ctl_finish(*code) : BROKEN_OFF;
 }
 
+/* The commands: for a stream that broke off, first what happened meanwhile. Owned by the caller. */
+static char *write_commands(const struct asking *asking, size_t *length)
+{
+    char *text = NULL;
+    char *line = join_words(asking->words, length);
+    if (line == NULL || !asking->again || !asking->is_watch) {
+        return line;
+    }
+    const char *rest = line + strcspn(line, " \n"); /* the service, --json */
+    int rc = asprintf(&text, "events%.*s " MISSED_MAX "\n%s", (int)strcspn(rest, "\n"), rest, line);
+    free(line);
+    *length = rc < 0 ? 0 : (size_t)rc;
+    return rc < 0 ? NULL : text;
+}
+
+/* Reads the first of the replies and prints what of it is new. False: it broke off. */
+static bool print_missed(FILE *in, struct asking *asking)
+{
+    char *text = NULL;
+    char *missed = NULL;
+    char *line = NULL;
+    size_t size = 0, text_len = 0, missed_len = 0;
+    ssize_t length = 0;
+    FILE *reply = open_memstream(&text, &text_len);
+    FILE *out = open_memstream(&missed, &missed_len);
+    while (reply != NULL && (length = getline(&line, &size, in)) > 0 && strcmp(line, "\n") != 0) {
+        (void)fwrite(line, 1, (size_t)length, reply);
+    }
+    free(line);
+    if (reply != NULL && fclose(reply) == 0 && out != NULL && !starts_with(text, ERROR_PREFIX)) {
+        replay_write_missed(&asking->shown, text, out);
+    }
+    if (out != NULL && fclose(out) == 0) {
+        char *rest = missed;
+        for (char *one = strsep(&rest, "\n"); rest != NULL; one = strsep(&rest, "\n")) {
+            ctl_say(stdout, one, strlen(one));
+            fputc('\n', stdout);
+            replay_note(&asking->shown, one);
+        }
+    }
+    free(text);
+    free(missed);
+    return length > 0;
+}
+
 /* Sends the words and prints what comes. Takes over fd. */
 static int ask_once(struct asking *asking, int fd, int *code)
 {
     size_t length = 0;
-    char *line = join_words(asking->words, &length);
+    char *line = write_commands(asking, &length);
     FILE *in = fdopen(fd, "r");
+    asking->stops = false;
+    *code = EXIT_DONE;
     if (line == NULL || in == NULL) {
         fputs("shuntctl: out of memory\n", stderr);
         free(line);
@@ -159,7 +211,9 @@ static int ask_once(struct asking *asking, int fd, int *code)
     if (sent) {
         (void)shutdown(fd, SHUT_WR);
     }
-    int result = print_reply(in, asking, code);
+    bool whole = !asking->again || !asking->is_watch || print_missed(in, asking);
+    int result = whole ? print_reply(in, asking, code) : BROKEN_OFF;
+    asking->again = true;
     free(line);
     (void)fclose(in);
     return result;
@@ -174,6 +228,7 @@ static void prepare(struct asking *asking)
     asking->is_watch = strcmp(asking->words[0], "watch") == 0;
     asking->until_us = CLOCK_NEVER;
     asking->give_up_us = CLOCK_NEVER;
+    replay_begin(&asking->shown, clock_wall_us());
     for (size_t i = 1; asking->is_wait && asking->words[i] != NULL; i++) {
         place += strcmp(asking->words[i], "--json") != 0;
         if (place == 2 && asking->timeout_at == 0 &&

@@ -1,4 +1,5 @@
 """What an operator in a hurry does wrong, and what is told: true words, nothing lost."""
+import pathlib
 import signal
 import subprocess
 
@@ -73,10 +74,16 @@ def test_a_foreign_journal_is_left_alone(daemon, server):
     assert shunt.phase() == "ramping" and shunt.service()["share_bp"] == 2500
 
 
+def clients(shunt):
+    """Connections that the daemon has taken from its admin socket (state 03: connected)."""
+    lines = [line.split() for line in pathlib.Path("/proc/net/unix").read_text().splitlines()]
+    return sum(line[-1] == str(shunt.socket_path) and line[5] == "03" for line in lines)
+
+
 def begin_wait(shunt):
-    before = shunt.descriptors_held()
+    wait_until(lambda: clients(shunt) == 0, "those of before are gone")
     waiting = shunt.ctl_begin("wait", "web")
-    wait_until(lambda: shunt.descriptors_held() > before, "it waits")
+    wait_until(lambda: clients(shunt) == 1, "it waits")
     return waiting
 
 
@@ -108,3 +115,33 @@ def test_a_wait_goes_on_over_a_restart(daemon, server):
     shunt.ctl("abort", "web").ok()
     out, err = waiting.communicate(timeout=30)
     assert (waiting.returncode, out) == (3, "rolled-back\n"), err
+
+
+def watched(watching, last):
+    lines = []
+    while not lines or last not in lines[-1]:
+        lines.append(watching.stdout.readline())
+        assert lines[-1], lines
+    return lines
+
+
+def test_a_stream_tells_what_it_missed(daemon, server):
+    shunt = begin(daemon, server)
+    watching = shunt.ctl_begin("watch", "web")
+    watched(watching, "idle")
+    shunt.ctl("start", "web").ok()
+    first = watched(watching, "started")
+    watching.send_signal(signal.SIGSTOP)  # it looks for the daemon only when all is over
+    shunt.ctl("pause", "web", "reason", "lunch").ok()
+    shunt.kill()
+    shunt.restart()
+    shunt.ctl("share", "web", "30%").ok()
+    shunt.upgrade()
+    shunt.ctl("abort", "web").ok()
+    shunt.wait_phase("rolled-back")
+    watching.send_signal(signal.SIGCONT)
+    lines = first + watched(watching, "web web-1 rolled-back")
+    watching.terminate()
+    watching.communicate(timeout=10)
+    for text in ("started:", "paused at 25% reason", "25% → 30% by hand", "rollback 30%", "all traffic on old"):
+        assert sum(text in line for line in lines) == 1, text + "\n" + "".join(lines)

@@ -119,9 +119,39 @@ class Shuntctl(unittest.TestCase):
         self.assertEqual(first, "wait api 1h")
         for line in later:
             self.assertTrue(3_590_000 < int(re.fullmatch(r"wait api (\d+)ms", line)[1]) < 3_600_000, line)
-        self.assertEqual(self.ask(b"one\n", "watch", "--json", more=(b"two\n\n",))[:2], (0, "one\ntwo\n"))
+        self.assertEqual(self.ask(b"one\n", "watch", more=(b"\n" + b"two\n\n",))[:2], (0, "one\ntwo\n"))
         self.assertEqual(self.ask(b"error: no service \"api\"\n", "wait", "api")[0], 1, "a refusal is the end of it")
         self.assertEqual(self.ask(b"completed\n", "wait", "api")[:2], (0, "completed\n"), "nothing more was asked for")
+
+    def test_what_a_stream_missed_is_told(self):
+        def line(second, text):
+            return f"2126-01-31T12:00:{second:06.3f}Z · web phase plan: {text}\n"
+
+        def told(second, text):
+            return json.dumps({"number": 1, "time": line(second, text)[:24], "text": text}, separators=(",", ":")) + "\n"
+
+        def whole(*events):
+            return '{"events":[' + ",".join(one.strip() for one in events) + "]}\n"
+
+        for form, join, words in ((line, lambda *events: "".join(events), ()), (told, whole, ("--json",))):
+            old, seen, missed = form(1, "old"), form(2, "seen"), form(2.5, "missed")
+            for first, events, new in ((seen, (old, seen, missed), (missed,)), (seen, (old, seen), ()),
+                                       (seen, (old,), ()), (seen, (), ()),
+                                       (seen, (form(2, "before"), seen, form(2, "after")), (form(2, "after"),)),
+                                       (seen, (old, form(2.003, "seen"), missed), (missed,)),  # a restart, from the journal
+                                       (seen, (missed, missed), (missed, missed))):
+                reply = join(*events) + "\n" + form(9, "last") + "\n"
+                code, out, _, sent = self.ask(first.encode(), "watch", "web", *words, more=(reply.encode(),))
+                self.assertEqual((code, out), (0, first + "".join(new) + form(9, "last")), (words, events))
+                self.assertEqual(sent.decode().split("\n")[1:3],
+                                 [" ".join(("events web", *words, "1000")), " ".join(("watch web", *words))])
+        code, out, _, _ = self.ask(b"web idle\n", "watch", more=((line(1, "since") + "\nweb idle\n\n").encode(),))
+        self.assertEqual(out, "web idle\n" + line(1, "since") + "web idle\n", "nothing was shown before")
+        past = line(1, "past").replace("2126", "2006")
+        code, out, _, _ = self.ask(b"web idle\n", "watch", more=((past + "\nweb idle\n\n").encode(),))
+        self.assertEqual(out, "web idle\nweb idle\n", "that was before it was begun")
+        code, out, err, _ = self.ask(seen.encode(), "watch", "web", more=(b"error: no service\n\nerror: no service\n\n",))
+        self.assertEqual((code, out, err.count("no service")), (1, seen, 1))
 
     def test_a_daemon_that_stops_is_not_waited_for_long(self):
         stops = b"error: shuntd stops: nothing more comes until it is started again\n\n"
