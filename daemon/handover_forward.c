@@ -98,6 +98,10 @@ static void let_go(struct handover *h)
             proxy_service_leave(app->services[i].proxy);
         }
     }
+    /* The other program knows nothing of those who wait where a reload took the address away. */
+    if (proxy_resume(app->proxy) != 0) {
+        log_line(LOG_LEVEL_ERROR, "out of memory: who still waits at addresses that were left is not served");
+    }
     admin_leave(app->admin);
     journal_release(app->journal);
     notify_successor(app->notify, h->pid);

@@ -42,6 +42,16 @@ static void close_rest(struct app *app, uint64_t now_us)
     }
 }
 
+/* Nothing is open, and nobody waits any more where a reload took the address away. */
+static bool is_done(const struct app *app)
+{
+    bool done = true;
+    for (size_t i = 0; i < app->services_len; i++) {
+        done &= app->services[i].proxy == NULL || proxy_service_is_closed(app->services[i].proxy);
+    }
+    return done;
+}
+
 static void on_look(evutil_socket_t fd, short what, void *context)
 {
     (void)fd;
@@ -52,7 +62,7 @@ static void on_look(evutil_socket_t fd, short what, void *context)
     if (handover_is_busy(app->handover)) {
         return; /* the next program is being ended, or clients still read their replies */
     }
-    if (open == 0 || (app->state == APP_CLOSING && now_us >= app->stop_due_us)) {
+    if (is_done(app) || (app->state == APP_CLOSING && now_us >= app->stop_due_us)) {
         finish(app);
     } else if (app->state == APP_DRAINING && now_us >= app->stop_due_us) {
         close_rest(app, now_us);

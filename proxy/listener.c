@@ -290,8 +290,6 @@ void listener_stop(struct service_worker *home)
         struct listener *listener = list_entry(at, struct listener, at_home);
         if (!listener->leaving) {
             let_go(listener);
-        } else if (home->shared->held) { /* another program has taken over, and knows nothing of it */
-            worker_continue(home->shared->worker, &listener->rest);
         }
     }
 }

@@ -135,9 +135,11 @@ def wait_in_queue(address, count):
     return clients
 
 
+@pytest.mark.parametrize("upgraded", [False, True], ids=["", "upgraded"])
 @pytest.mark.parametrize("where", ["tcp", "unix"])
-def test_who_waits_where_nobody_listens_any_more_is_served(daemon, server, where):
-    """With as many connections open as there may be, the next wait in the queues of an address that is then taken away."""
+def test_who_waits_where_nobody_listens_any_more_is_served(daemon, server, where, upgraded):
+    """With as many connections open as there may be, the next wait in the queues of an address that is then taken away. That
+    an upgrade comes in between makes no difference."""
     shunt = daemon(service([server(named("a")).address]), files=128)
     most = int(wait_until(lambda: re.search(r"at most (\d+)", shunt.log()), "the log says how many")[1])
     first = shunt.address()
@@ -152,6 +154,9 @@ def test_who_waits_where_nobody_listens_any_more_is_served(daemon, server, where
     if where == "unix":
         assert is_refused(second), "the path is gone at once"
     assert shunt.service()["connections"]["accepted"] == most
+    if upgraded:
+        shunt.upgrade()
+        assert addresses(shunt) == [first]
     for client in held:
         client.close()
     for client in waiting:
