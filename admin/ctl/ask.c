@@ -44,10 +44,11 @@ struct asking {
 
 int ctl_no_daemon(const char *path, int number)
 {
-    fprintf(stderr, "shuntctl: no daemon at %s: %s\n", path, strerror(number));
     if (number == EACCES || number == EPERM) {
+        fprintf(stderr, "shuntctl: not permitted to ask the daemon at %s: %s\n", path, strerror(number));
         return EXIT_NOT_PERMITTED;
     }
+    fprintf(stderr, "shuntctl: no daemon at %s: %s\n", path, strerror(number));
     fputs("          is shuntd running, and is this its admin.socket? (-s SOCKET or $SHUNT_SOCKET)\n",
           stderr);
     return EXIT_NO_DAEMON;

@@ -1,8 +1,10 @@
 """What an operator in a hurry does wrong, and what is told: true words, nothing lost."""
+import os
 import pathlib
 import signal
 import subprocess
 
+import pytest
 from shunt.config import service, steps
 from shunt.daemon import program
 from shunt.peers import named
@@ -48,6 +50,15 @@ def test_an_empty_socket_is_none(tmp_path):
         done = subprocess.run([program("shuntctl"), *words], capture_output=True, text=True, timeout=10, check=False,
                               cwd=tmp_path)
         assert done.returncode == 64 and "-s needs a socket" in done.stderr, done
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can ask as somebody else")
+def test_who_may_not_open_the_socket_is_told_so(daemon, server):
+    shunt = begin(daemon, server)
+    done = subprocess.run([program("shuntctl"), "-s", shunt.socket_path, "status"], capture_output=True, text=True,
+                          timeout=30, check=False, user=65534, group=65534, extra_groups=[])
+    assert done.returncode == 77 and done.stdout == "", done
+    assert "not permitted to ask the daemon at" in done.stderr and "no daemon" not in done.stderr, done
 
 
 def test_a_foreign_journal_is_left_alone(daemon, server):
