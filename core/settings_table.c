@@ -248,7 +248,7 @@ static const struct setting list[] = {
      RANGE(1, ADDRESS_TEXT_MAX),
      .note = "required, unless a route of another service (`sni`) leads to this one",
      .text = "Where clients connect. `*:PORT` is any IPv4 address; port 0 takes a free port, which `status` "
-             "shows."},
+             "shows. A reload changes it; addresses that stay keep their sockets."},
     {.path = "services.assign",
      .type = SETTINGS_WORD,
      AT(struct config_service, assign),
