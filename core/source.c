@@ -12,6 +12,20 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* Why such an address can be nobody's source; NULL: it can. A link-local one holds for one interface alone,
+ * which is not said with it (RFC 4007 6). */
+static const char *unfit(const struct addr_ip *ip)
+{
+    const unsigned char *bytes = ip->bytes;
+    if (ip->family == 4 ? (bytes[0] & 0xf0) == 0xe0 : bytes[0] == 0xff) {
+        return "a multicast address";
+    }
+    if (ip->family == 6 && bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80) {
+        return "a link-local address, which is not one machine-wide: take a global or a unique local one";
+    }
+    return NULL;
+}
+
 int source_parse(const char *text, struct source *out, struct err_text *err)
 {
     struct prefix prefix;
@@ -25,6 +39,9 @@ int source_parse(const char *text, struct source *out, struct err_text *err)
     }
     if (strchr(text, '/') != NULL || prefix_parse(text, &prefix, NULL) != 0) {
         return err_set(err, ERR_PARSE, "\"%s\" is neither an IP address nor \"client\"", text);
+    }
+    if (unfit(&prefix.ip) != NULL) {
+        return err_set(err, ERR_PARSE, "\"%s\" is %s", text, unfit(&prefix.ip));
     }
     out->kind = SOURCE_ADDRESS;
     out->ip = prefix.ip;

@@ -1,7 +1,7 @@
 /*
  * The probe over a connection: connects (Unix sockets too), makes a TLS handshake where asked for, and lets a
  * protocol's script talk, all within one absolute time. Never blocks. Control thread. What is said and what
- * it means: the scripts.
+ * it means: the scripts. How the socket comes about: health/reach.c.
  *
  *     CONNECT ─▶ [SECURE] ─▶ TALK ─▶ done          TALK ─▶ SECURE ─▶ TALK where the protocol begins TLS
  *
@@ -12,6 +12,7 @@
 #include "core/proxy_protocol.h"
 #include "core/random.h"
 #include "health/probe_internal.h"
+#include "health/reach_internal.h"
 #include "health/script_internal.h"
 #include "health/secure_internal.h"
 
@@ -112,30 +113,10 @@ static void end(struct probe *probe, enum probe_outcome outcome, const char *rea
     report(probe, warning);
 }
 
-static void describe_error(int error, char *out, size_t out_size)
-{
-    char text[64];
-    switch (error) {
-    case ECONNREFUSED:
-        (void)snprintf(out, out_size, "connection refused");
-        break;
-    case ECONNRESET:
-    case EPIPE:
-        (void)snprintf(out, out_size, "connection reset");
-        break;
-    case EAGAIN: /* only from connecting to a Unix socket */
-        (void)snprintf(out, out_size, "its queue of connections is full");
-        break;
-    default:
-        (void)snprintf(out, out_size, "%s", strerror_r(error, text, sizeof(text)));
-        break;
-    }
-}
-
 static void end_with_error(struct probe *probe, int error)
 {
     char reason[PROBE_REASON_MAX];
-    describe_error(error, reason, sizeof(reason));
+    reach_describe(error, reason, sizeof(reason));
     end(probe, probe_is_shortage(error) ? PROBE_SKIPPED : PROBE_FAILED, reason);
 }
 
@@ -389,30 +370,6 @@ static void secure(struct probe *probe)
 
 /* ---- connecting */
 
-/* Connecting to a local port where nobody listens can meet itself, when the kernel happens to choose that
- * port as ours (simultaneous open, RFC 9293, 3.5). */
-static bool met_itself(int fd)
-{
-    struct addr own;
-    struct addr peer;
-    memset(&own, 0, sizeof(own));
-    memset(&peer, 0, sizeof(peer));
-    own.len = sizeof(own.un);
-    peer.len = sizeof(peer.un);
-    return getsockname(fd, &own.sa, &own.len) == 0 && getpeername(fd, &peer.sa, &peer.len) == 0 &&
-           !addr_is_unix(&own) && addr_equal(&own, &peer);
-}
-
-static int socket_error(int fd)
-{
-    int error = 0;
-    socklen_t len = sizeof(error);
-    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0) {
-        return errno;
-    }
-    return error == 0 && met_itself(fd) ? ECONNREFUSED : error;
-}
-
 /* The PROXY header of a check: whoever reads it learns that it is nobody's connection. A fresh connection
  * takes it in one piece. */
 static bool introduce(const struct probe *probe)
@@ -429,7 +386,7 @@ static bool introduce(const struct probe *probe)
 
 static void on_connected(struct probe *probe)
 {
-    int error = socket_error(probe->fd);
+    int error = reach_error(probe->fd);
     if (error != 0) {
         end_with_error(probe, error);
         return;
@@ -491,24 +448,6 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     end(probe, PROBE_FAILED, reason);
 }
 
-/* 0, or an errno. */
-static int begin_connect(struct probe *probe)
-{
-    const struct addr *address = &probe->spec.address;
-    probe->fd = socket(address->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (probe->fd < 0) {
-        return errno;
-    }
-    int error = source_bind(&probe->spec.means->source, probe->fd, address->sa.sa_family, NULL);
-    if (error != 0) {
-        return error;
-    }
-    if (connect(probe->fd, &address->sa, address->len) == 0 || errno == EINPROGRESS || errno == EINTR) {
-        return 0;
-    }
-    return errno;
-}
-
 static int arm(struct probe *probe)
 {
     struct timeval timeout = {.tv_sec = (time_t)(probe->spec.timeout_us / CLOCK_US_PER_S),
@@ -531,15 +470,17 @@ static void start(struct probe *probe)
     probe->run.secured = false;
     /* A shortage of random bytes right after the machine's start is no reason not to check. */
     (void)!getrandom(probe->run.params.nonce, sizeof(probe->run.params.nonce), GRND_NONBLOCK);
-    int error = begin_connect(probe);
-    if (error == 0) {
-        error = arm(probe);
-    }
-    if (error == 0) {
+    bool skipped = false;
+    probe->fd = reach_begin(&probe->spec.means->source, &probe->spec.address, probe->reason,
+                            sizeof(probe->reason), &skipped);
+    if (probe->fd >= 0 && arm(probe) == 0) {
         return;
     }
-    describe_error(error, probe->reason, sizeof(probe->reason));
-    probe->outcome = probe_is_shortage(error) ? PROBE_SKIPPED : PROBE_FAILED;
+    if (probe->fd >= 0) {
+        reach_describe(ENOMEM, probe->reason, sizeof(probe->reason));
+        skipped = true;
+    }
+    probe->outcome = skipped ? PROBE_SKIPPED : PROBE_FAILED;
     release(probe);
     probe->phase = PHASE_ENDED;
     event_active(probe->timer, EV_TIMEOUT, 0);
