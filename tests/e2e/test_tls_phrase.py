@@ -11,7 +11,7 @@ from shunt.process import children
 from shunt.tls import client_context, connect_tls
 from shunt.waiting import scaled, wait_until
 
-PROMPT_S = 0.1
+PROMPT_S = 1  # held up it would be ten; how busy the machine is does not matter so
 
 
 class Locked:
