@@ -1,5 +1,5 @@
 /* Certificates, keys and what goes with them from files: see core/tls_files.h. What is done with them is in
- * in the rooms above. */
+ * the rooms above. */
 #include "core/tls_files.h"
 
 #include "core/log.h"

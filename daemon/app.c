@@ -61,22 +61,20 @@ static int start_log(struct app *app, struct err_text *err)
     return rc;
 }
 
-/* The last part of the path is made when it is missing: a service manager prepares the rest. */
+/* The last part of the path is made when it is missing: a service manager prepares the rest. Never
+ * ERR_DENIED: why ever the journal cannot be written, the program ends with the code for "cannot create". */
 static int prepare_state_dir(const char *dir, struct err_text *err)
 {
     if (mkdir(dir, 0750) != 0 && errno != EEXIST) {
-        int cause = errno;
-        err_set_errno(err, "cannot create state_dir \"%s\" (make it, owned by the user that runs shuntd)",
-                      dir);
-        return cause == EACCES || cause == EPERM ? ERR_DENIED : ERR_SYSTEM;
+        return err_set_errno(
+            err, "cannot create state_dir \"%s\" (make it, owned by the user that runs shuntd)", dir);
     }
     if (access(dir, R_OK | W_OK | X_OK) != 0) {
-        err_set_errno(
+        return err_set_errno(
             err,
             "cannot keep the journal in state_dir \"%s\" (it must be writable by the user that runs "
             "shuntd)",
             dir);
-        return ERR_DENIED;
     }
     return 0;
 }

@@ -242,10 +242,14 @@ static bool moves_by_itself(const struct machine *s)
 static void narrate_lost(const struct migration *m, const struct machine *s, char *out, size_t out_size)
 {
     const char *target = migration_group_name(m, s->target);
+    const char *active = migration_group_name(m, s->active);
 
-    if (m->options.config->fallback) {
+    if (routing_serving(m->options.routing, s->active) == 0) {
+        snprintf(out, out_size, "%sno usable backend in %s, and none in %s: clients are turned away",
+                 moves_by_itself(s) ? "holding: " : "", target, active);
+    } else if (m->options.config->fallback) {
         snprintf(out, out_size, "%sno usable backend in %s; traffic of %s goes to %s",
-                 moves_by_itself(s) ? "holding: " : "", target, target, migration_group_name(m, s->active));
+                 moves_by_itself(s) ? "holding: " : "", target, target, active);
     } else {
         snprintf(out, out_size,
                  "%sno usable backend in %s, and fallback is off: its clients are turned away; `abort %s`",

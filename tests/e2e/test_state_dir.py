@@ -1,6 +1,9 @@
 """A journal that cannot be written stops the migration, never the traffic; a state_dir has one daemon."""
+import os
 import resource
 import subprocess
+
+import pytest
 
 from shunt.clients import who
 from shunt.config import service, steps
@@ -74,3 +77,26 @@ def test_a_second_daemon_is_refused(daemon, server):
     done = subprocess.run([program("shuntd"), "-c", other], capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 73 and "in use by another shuntd" in done.stderr, done
     assert shunt.phase() == "ramping" and who(shunt.port()) in ("old", "new")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to let go of it")
+@pytest.mark.usefixtures("reachable")
+@pytest.mark.parametrize("spoil", ["no folder can be made", "not writable", "the journal is not", "the lock is not"])
+def test_a_state_dir_without_rights_is_one_that_cannot_be_written(tmp_path, spoil):
+    """As an ordinary user, since root may write anywhere: always 73, and the words name the folder."""
+    folder = tmp_path / "ours"
+    state = folder / "state"
+    folder.mkdir(mode=0o755)
+    config = folder / "shunt.conf"
+    config.write_text('state_dir = "state"; admin = { socket = "admin.sock"; }; services = ( { name = "web"; '
+                      'listen = [ "127.0.0.1:0" ]; groups = ( { name = "old"; health = { type = "none"; }; '
+                      'backends = ( { address = "127.0.0.1:1"; } ); } ); } );')
+    if spoil != "no folder can be made":
+        state.mkdir(mode=0o755)
+    if spoil in ("the journal is not", "the lock is not"):
+        os.chown(state, 65534, 65534)
+        (state / ("journal" if "journal" in spoil else "journal.lock")).touch(mode=0o600)
+    done = subprocess.run([program("shuntd"), "-c", config], capture_output=True, text=True, timeout=30, check=False,
+                          user=65534, group=65534, extra_groups=[])
+    assert done.returncode == 73 and "state_dir" in done.stderr and str(state) in done.stderr, done
+    assert "Permission denied" in done.stderr, done
