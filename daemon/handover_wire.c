@@ -110,6 +110,23 @@ static void add_status(struct handover *h, int status)
     }
 }
 
+static bool is_under_way(const struct handover *h)
+{
+    return h->step != STEP_FAILING && h->step != STEP_NONE && h->step < STEP_LINGERING;
+}
+
+/* It is dead: what it said before counts. A child of its own that has not closed the channel yet must not
+ * keep us waiting for an end of it. */
+static void hear_the_end(struct handover *h)
+{
+    if (is_under_way(h)) {
+        on_channel(-1, 0, h);
+    }
+    if (is_under_way(h)) {
+        on_gone(h);
+    }
+}
+
 void handover_on_starter(evutil_socket_t fd, short what, void *context)
 {
     struct handover *h = context;
@@ -132,9 +149,7 @@ void handover_on_starter(evutil_socket_t fd, short what, void *context)
             handover_take_back(h);
             break;
         case STARTER_ENDED:
-            if (h->step != STEP_FAILING && h->step != STEP_NONE && h->step < STEP_LINGERING) {
-                on_channel(-1, 0, h); /* what it said before */
-            }
+            hear_the_end(h);
             if (h->step == STEP_FAILING) {
                 add_status(h, news.value);
                 handover_take_back(h);

@@ -42,7 +42,7 @@ def test_seen_and_killed(daemon, load_server):
         shunt.ctl("kill", one["id"]).refused("no connection", one["id"])
         assert shunt.ctl("kill", "web/old").ok() == "closed 1 connection: web/old\n"
         assert second.ended()
-    assert shunt.service()["connections"]["closed"]["killed"] == 2
+    wait_until(lambda: shunt.service()["connections"]["closed"]["killed"] == 2, "counted by its reason")
 
     def logged():
         return [line for line in shunt.log().splitlines() if "command=kill" in line and "outcome=begun" not in line]

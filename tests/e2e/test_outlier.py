@@ -240,7 +240,7 @@ def test_counts_stay_for_the_gate(daemon, server, refuser):
         return gate and gate["errors"]["connect"] == 5 and gate["checks"][0]["observed"] > 0.01
 
     wait_until(judged, "the gate has seen the failures")
-    assert shunt.service()["connections"]["closed"]["client-closed"] == 40, "clients have not"
+    wait_until(lambda: shunt.service()["connections"]["closed"]["client-closed"] == 40, "clients have not")
 
 
 def test_ejection_outlives_a_reload(daemon, server, refuser):

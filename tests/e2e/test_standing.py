@@ -250,7 +250,7 @@ def test_panic_refuses(daemon, server, switch):
     first.off()
     wait_until(lambda: shunt.group("old")["panic"], "one is down")
     assert names(shunt) == {None}
-    assert shunt.service()["connections"]["closed"]["no-backend"] == 20
+    wait_until(lambda: shunt.service()["connections"]["closed"]["no-backend"] == 20, "counted by its reason")
     first.on()
     wait_until(lambda: not shunt.group("old")["panic"], "it is back")
     assert names(shunt) == {"first", "second", "third"}

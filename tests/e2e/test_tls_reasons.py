@@ -102,7 +102,7 @@ def test_with_clients(daemon, server, pki, pair, reason):
     for _ in range(2):
         script(shunt.port(), pki)
     check_counted(shunt, "client", **{reason.replace("-", "_"): 2})
-    assert shunt.service()["connections"]["closed"]["handshake-failed"] == 2
+    wait_until(lambda: shunt.service()["connections"]["closed"]["handshake-failed"] == 2, "counted by its reason")
 
 
 def test_beyond_the_limit(daemon, server, pair):
@@ -202,7 +202,7 @@ def test_a_backend_that_refuses_our_certificate(daemon, server, pki, pair, tmp_p
     check_counted(shunt, "backend", **{reason: 5})
     errors = shunt.backend("old")["errors"]
     assert errors["handshake"] == 5 and sum(errors.values()) == 5, errors
-    assert shunt.service()["connections"]["closed"]["handshake-failed"] == 5
+    wait_until(lambda: shunt.service()["connections"]["closed"]["handshake-failed"] == 5, "counted by its reason")
     assert any(one in shunt.log() for one in why.split("|")), shunt.log()
 
 

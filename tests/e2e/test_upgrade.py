@@ -154,7 +154,7 @@ def test_a_drain_closes_in_the_former_program(daemon, server):
         shunt.wait_phase("completed")
         assert client.receive_all() == b"", "closed in order"
     shunt.wait_formers()
-    assert shunt.service()["connections"]["closed"]["drained"] == 1
+    wait_until(lambda: shunt.service()["connections"]["closed"]["drained"] == 1, "counted by its reason")
 
 
 def test_former_programs_are_shown_with_what_they_have_open(shunt):

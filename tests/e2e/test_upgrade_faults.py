@@ -79,10 +79,12 @@ def check_as_before(shunt, pid):
     (None, ["it cannot be run: No such file"]),
     ("this is no program\n", ["it ended before it had taken over", "exit status"]),
     ("#!/bin/sh\nexit 3\n", ["it ended before it had taken over", "exit status 3"]),
+    # A child of its own that lives on has the channel, too.
+    ("#!/bin/sh\ncat <&3 >/dev/null &\nexit 3\n", ["it ended before it had taken over", "exit status 3"]),
     ("#!/bin/sh\nkill -SEGV $$\n", ["it ended before it had taken over", "killed by SIGSEGV"]),
     ("#!/bin/sh\nexec sleep 600\n", ["not ready in time", "upgrade.ready_timeout"]),
     (FOREIGN.format(python=sys.executable), ["version 9.9.9 hands over in another way", "restart"]),
-], ids=["missing", "no-program", "ends", "crashes", "hangs", "wrong-version"])
+], ids=["missing", "no-program", "ends", "ends-before-its-child", "crashes", "hangs", "wrong-version"])
 def test_another_program_that_is_none(daemon, server, binary, text, words):
     shunt = in_migration(daemon, server, binary=binary, upgrade={"ready_timeout": "1s"})
     pid, whole = shunt.pid, binary.read_bytes()

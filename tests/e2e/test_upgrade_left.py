@@ -82,7 +82,7 @@ def test_a_removed_backend_stays_in_sight_over_upgrades(shunt):
     shunt.wait_phase("completed")
     wait_until(lambda: backend_named(shunt, first) is None, "nothing of it is left")
     assert [one["name"] for one in shunt.group("old")["backends"]] == [second]
-    assert shunt.service()["connections"]["closed"]["killed"] == 1
+    wait_until(lambda: shunt.service()["connections"]["closed"]["killed"] == 1, "counted by its reason")
     shunt.wait_formers()
 
 
