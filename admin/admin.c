@@ -102,6 +102,7 @@ int admin_create(const struct admin_options *options, struct admin **out, struct
     list_init(&admin->jobs);
     int code = create_parts(admin, err);
     admin->options.given = NULL;
+    admin->options.owner = NULL;
     if (code != ERR_OK) {
         admin_destroy(admin);
         return code;
@@ -116,9 +117,10 @@ void admin_set_services(struct admin *admin, const struct admin_service *service
     admin->options.services_len = services_len;
 }
 
-void admin_set_config(struct admin *admin, const struct config *config)
+void admin_set_config(struct admin *admin, const struct config *config, const char *settings)
 {
     admin->options.config = config;
+    admin->settings = settings;
     if (admin->remote != NULL) {
         remote_reload(admin->remote);
     }

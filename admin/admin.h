@@ -51,10 +51,18 @@ struct admin_elsewhere {
 };
 typedef void admin_elsewhere_fn(void *context, const struct admin_elsewhere *elsewhere);
 
+struct admin_owner {
+    uid_t uid;
+    gid_t gid;
+};
+
 struct admin_options {
     struct event_base *base;
     const char *socket_path;
     uint32_t mode;
+    /* Whose a folder is to be that is made for a socket; NULL: of the user that makes it. Borrowed for the
+     * call of admin_create. */
+    const struct admin_owner *owner;
     const struct config *config; /* its admin section says who may what, and further sockets */
     const struct addr
         *metrics;        /* where to serve them; borrowed for the call of admin_create; NULL: nowhere */
@@ -112,9 +120,10 @@ void admin_tell_stop(struct admin *admin);
  */
 void admin_set_services(struct admin *admin, const struct admin_service *services, size_t services_len);
 
-/* What `show settings` shows from now on; borrowed. Roles, sockets and the metrics stay as they were;
+/* The configuration from now on; borrowed. settings: what `show settings` shows of it, in the form of
+ * config_show; borrowed too; NULL: as config has it. Roles, sockets and the metrics stay as they were;
  * the certificates of admin.remote are read again, and who may come by them is what it says. */
-void admin_set_config(struct admin *admin, const struct config *config);
+void admin_set_config(struct admin *admin, const struct config *config, const char *settings);
 
 /* Where the metrics are served, with the port the system chose; NULL: nowhere. */
 const struct addr *admin_metrics_address(const struct admin *admin);

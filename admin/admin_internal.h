@@ -26,6 +26,7 @@ struct roles;
 struct admin {
     struct admin_options options; /* borrowed parts as in admin.h */
     char *socket_path;            /* owned; options.socket_path points to it */
+    const char *settings;         /* borrowed; as admin_set_config had it */
     struct roles *roles;          /* owned; NULL: whoever may connect is an admin */
     struct admin_server *server;  /* owned; NULL in tests of the dispatcher */
     struct admin_server **more;   /* owned: the further sockets */

@@ -157,7 +157,8 @@ static json_t *json_of_settings(char *lines)
 static int show_settings(struct command_call *call, struct err_text *err)
 {
     int code = ERR_OK;
-    char *text = config_show(call->admin->options.config);
+    const struct admin *admin = call->admin;
+    char *text = admin->settings != NULL ? strdup(admin->settings) : config_show(admin->options.config);
     if (text == NULL) {
         return err_set(err, ERR_NOMEM, "out of memory for the settings");
     }

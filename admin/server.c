@@ -81,8 +81,9 @@ static int refuse_bind(struct err_text *err, const char *path, int number)
 }
 
 /* Binds. A missing folder is made, as state_dir is: those of /run are gone after each start of the system.
- * Only the last part of the path; who may connect is for the socket's own mode to say. */
-static int bind_path(int fd, const struct sockaddr_un *address)
+ * Only the last part of the path; who may connect is for the socket's own mode to say. It is given to the
+ * owner (NULL: stays ours), who would not be able to remove the socket otherwise. */
+static int bind_path(int fd, const struct sockaddr_un *address, const struct admin_owner *owner)
 {
     if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) == 0) {
         return 0;
@@ -94,8 +95,12 @@ static int bind_path(int fd, const struct sockaddr_un *address)
         return -1;
     }
     *end = '\0';
-    if (mkdir(folder, 0755) != 0 && errno != EEXIST) {
+    bool made = mkdir(folder, 0755) == 0;
+    if (!made && errno != EEXIST) {
         return -1;
+    }
+    if (made && owner != NULL) { /* where that fails only the socket's file stays at the end */
+        (void)fchownat(AT_FDCWD, folder, owner->uid, owner->gid, AT_SYMLINK_NOFOLLOW);
     }
     return bind(fd, (const struct sockaddr *)address, sizeof(*address));
 }
@@ -105,7 +110,8 @@ static int bind_socket(struct admin_server *server, const struct sockaddr_un *ad
                        struct err_text *err)
 {
     struct stat made;
-    if (fchmod(server->fd, (mode_t)mode) != 0 || bind_path(server->fd, address) != 0) {
+    if (fchmod(server->fd, (mode_t)mode) != 0 ||
+        bind_path(server->fd, address, server->admin->options.owner) != 0) {
         return refuse_bind(err, address->sun_path, errno);
     }
     if (lstat(address->sun_path, &made) != 0) {
@@ -113,8 +119,10 @@ static int bind_socket(struct admin_server *server, const struct sockaddr_un *ad
     }
     server->device = made.st_dev;
     server->inode = made.st_ino;
-    /* The umask may have taken bits away that were asked for. */
-    if (chmod(address->sun_path, (mode_t)mode) != 0 || listen(server->fd, LISTEN_BACKLOG) != 0) {
+    /* The umask may have taken bits away that were asked for. Never through a link: the folder may be another
+     * user's. Where the system cannot do it so, it stays as the umask has it. */
+    int rc = fchmodat(AT_FDCWD, address->sun_path, (mode_t)mode, AT_SYMLINK_NOFOLLOW);
+    if ((rc != 0 && errno != EOPNOTSUPP) || listen(server->fd, LISTEN_BACKLOG) != 0) {
         return err_set_errno(err, "admin socket %s", address->sun_path);
     }
     return ERR_OK;

@@ -10,6 +10,7 @@
 #include "core/clock.h"
 #include "core/log.h"
 #include "daemon/handover_internal.h"
+#include "daemon/privileges.h"
 #include "daemon/reload.h"
 
 #include <errno.h>
@@ -164,9 +165,12 @@ static int create_admin(struct app *app, struct err_text *err)
     if (app_list_services(app, &app->admin_services, &app->admin_services_len) != 0) {
         return err_set(err, ERR_NOMEM, "out of memory for the admin socket");
     }
+    struct admin_owner owner = {.uid = 0};
+    bool given_away = privileges_owner(app->config, &owner.uid, &owner.gid);
     const struct admin_options options = {.base = app->base,
                                           .socket_path = app->config->admin.socket,
                                           .mode = app->config->admin.mode,
+                                          .owner = given_away ? &owner : NULL,
                                           .config = app->config,
                                           .metrics = metrics_listen,
                                           .pool = app->pool,
@@ -356,6 +360,7 @@ void app_destroy(struct app *app)
     if (app->journal != NULL) {
         journal_close(app->journal);
     }
+    free(app->in_force);
     resolver_destroy(app->resolver);
     events_destroy(app->events);
     if (app->base != NULL) {

@@ -63,6 +63,7 @@ struct app {
     struct worker_pool *pool;
     struct proxy *proxy;
     struct config *owned; /* config, when it is of a reload; a share */
+    char *in_force;       /* owned; what `show settings` says since the last reload; NULL: as config has it */
     struct app_service
         *services; /* in a fixed place: others point there. Those without a config are free places */
     size_t services_len, services_room;

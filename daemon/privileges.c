@@ -74,6 +74,17 @@ int privileges_check(const struct config *config, struct err_text *err)
     return find_identity(config, &identity, err);
 }
 
+bool privileges_owner(const struct config *config, uid_t *uid, gid_t *gid)
+{
+    struct identity identity;
+    if (config->user == NULL || geteuid() != 0 || find_identity(config, &identity, NULL) != 0) {
+        return false;
+    }
+    *uid = identity.uid;
+    *gid = identity.gid;
+    return true;
+}
+
 /* What was made as root and is written on later. Links are not followed. */
 static void give(const char *path, const struct identity *identity)
 {

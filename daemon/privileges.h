@@ -9,6 +9,9 @@
 #include "core/err.h"
 #include "daemon/targets.h"
 
+#include <stdbool.h>
+#include <sys/types.h>
+
 /*
  * Becomes the user (and group) that the configuration names; nothing when it names none. Before that it gives
  * that user state_dir with the journal, and the sockets. Keeps CAP_NET_BIND_SERVICE where a service listens
@@ -18,6 +21,8 @@
  */
 MUST_CHECK int privileges_drop(const struct config *config, const struct targets *targets,
                                struct err_text *err);
+/* Whether privileges_drop will become another user, and which: uid and gid are set then. */
+bool privileges_owner(const struct config *config, uid_t *uid, gid_t *gid);
 /* The user and group exist: for `shuntd -t` and the start. ERR_INVALID. */
 MUST_CHECK int privileges_check(const struct config *config, struct err_text *err);
 

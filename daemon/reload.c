@@ -10,6 +10,7 @@
 #include "core/log_sink.h"
 #include "daemon/app_internal.h"
 #include "daemon/handover.h"
+#include "daemon/in_force.h"
 #include "daemon/notify.h"
 #include "daemon/reload_internal.h"
 
@@ -416,10 +417,19 @@ static void show_services(struct app *app)
         log_line(LOG_LEVEL_ERROR, "out of memory: the services cannot be shown before the next reload");
     }
     admin_set_services(app->admin, list, len);
-    admin_set_config(app->admin, app->config);
+    admin_set_config(app->admin, app->config, app->in_force);
     free(app->admin_services);
     app->admin_services = list;
     app->admin_services_len = len;
+}
+
+/* Before the new configuration takes the place of the old one. Without memory what waits for a restart is
+ * shown as if it were in force. */
+static void note_in_force(struct app *app, const struct config *config)
+{
+    char *before = app->in_force != NULL ? app->in_force : config_show(app->config);
+    app->in_force = before != NULL ? in_force_after(before, config) : NULL;
+    free(before);
 }
 
 static void apply(struct reload *reload)
@@ -435,6 +445,7 @@ static void apply(struct reload *reload)
     reload_listen_apply(reload);
     come_and_go(reload);
     app_await_leaving(app);
+    note_in_force(app, reload->config);
     config_free(app->owned);
     app->owned = reload->config;
     app->config = reload->config;

@@ -56,6 +56,22 @@ def test_becomes_another_user(daemon, server, reachable):
 
 
 @NEEDS_ROOT
+def test_a_folder_made_for_the_socket_is_the_users(daemon, server, reachable):
+    shunt = daemon(service([server(named("old")).address]), user="nobody",
+                   admin={"socket": "admin.sock", "sockets": [{"socket": "made/look.sock", "most": "viewer"}]})
+    made = shunt.folder / "made"
+    assert made.stat().st_uid == pwd.getpwnam("nobody").pw_uid and (made / "look.sock").is_socket()
+    shunt.stop()
+    assert list(made.iterdir()) == [], "its socket went with it"
+    made.rmdir()
+    made.mkdir()
+    shunt.start()
+    assert made.stat().st_uid == 0, "one that was there stays whose it is"
+    shunt.stop()
+    (made / "look.sock").unlink()
+
+
+@NEEDS_ROOT
 def test_journal_goes_on_as_another_user(daemon, server, reachable):
     shunt = daemon(service([server(named("old")).address], [server(named("new")).address],
                            migration={"steps": [{"share": "50%", "hold": "1h"}, {"share": "100%", "hold": "1h"}]}), user="nobody")

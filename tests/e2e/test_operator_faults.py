@@ -1,4 +1,5 @@
 """What an operator in a hurry does wrong, and what is told: true words, nothing lost."""
+import json
 import os
 import pathlib
 import signal
@@ -27,6 +28,41 @@ def test_what_waits_for_a_restart_is_told_as_long_as_it_does(daemon, server):
     shunt.settings["workers"] = 1
     shunt.write()
     assert "workers" not in shunt.ctl("reload").ok(), "that is what is in force"
+
+
+def line_of(shunt, path):
+    return next((line for line in shunt.admin("show settings").splitlines() if line.startswith(path + " = ")), None)
+
+
+def test_settings_are_shown_as_they_are_in_force(daemon, server):
+    shunt = begin(daemon, server, workers=1)
+    shunt.settings["services"][0]["listen"] = [shunt.address()]
+    before = {path: line_of(shunt, path) for path in ("workers", "state_dir", "services.web.assign")}
+    assert all(before.values()), before
+    written = {**shunt.settings}
+    shunt.settings.update(workers=2, state_dir="elsewhere", shutdown_timeout="7s", metrics={"listen": "127.0.0.1:0"})
+    shunt.settings["services"] = [{**written["services"][0], "assign": "client", "retries": 7}]
+    shunt.write()
+    for _ in range(2):
+        shunt.ctl("reload").ok()
+        assert line_of(shunt, "workers") == "workers = 1  # the file has 2, after a restart"
+        assert 'elsewhere", after a restart' in line_of(shunt, "state_dir")
+        assert line_of(shunt, "state_dir").startswith(before["state_dir"].split("  #")[0])
+        assert line_of(shunt, "services.web.assign") == 'services.web.assign = "connection"  # the file has "client", after a restart'
+        assert line_of(shunt, "shutdown_timeout").startswith('shutdown_timeout = "7s"  # default'), "this one is in force"
+        assert line_of(shunt, "services.web.retries").startswith("services.web.retries = 7")
+        assert line_of(shunt, "metrics.listen") is None, "nor is anything served there"
+        settings = json.loads(shunt.admin("show settings --json"))["settings"]
+        assert (settings["workers"], settings["services.web.assign"]) == ("1", '"connection"'), settings
+    shunt.settings["services"].append({**written["services"][0], "name": "more", "listen": ["127.0.0.1:0"], "assign": "client"})
+    shunt.write()
+    shunt.ctl("reload").ok()
+    assert line_of(shunt, "services.more.assign").startswith('services.more.assign = "client"  # default'), "it came with it"
+    shunt.settings = written
+    shunt.write()
+    shunt.ctl("reload").ok()
+    assert {path: line_of(shunt, path) for path in before} == before
+    assert line_of(shunt, "services.more.assign") is None
 
 
 def test_a_file_that_is_gone_has_no_line(daemon, server):
