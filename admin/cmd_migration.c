@@ -22,6 +22,10 @@ static void write_hints(struct command_call *call, const struct migration_status
     case MIGRATION_ROLLING_BACK:
         fprintf(call->reply, "        follow: shuntctl watch %s\n", name);
         break;
+    case MIGRATION_AWAITING_COMMIT:
+        fprintf(call->reply, "        complete: shuntctl commit %s      go back: shuntctl abort %s\n", name,
+                name);
+        break;
     default:
         fprintf(call->reply, "        follow: shuntctl watch %s      stop: shuntctl abort %s\n", name, name);
         break;

@@ -76,7 +76,7 @@ int privileges_check(const struct config *config, struct err_text *err)
 
 bool privileges_owner(const struct config *config, uid_t *uid, gid_t *gid)
 {
-    struct identity identity;
+    struct identity identity = {.uid = 0};
     if (config->user == NULL || geteuid() != 0 || find_identity(config, &identity, NULL) != 0) {
         return false;
     }

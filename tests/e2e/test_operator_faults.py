@@ -192,3 +192,11 @@ def test_a_stream_tells_what_it_missed(daemon, server):
     watching.communicate(timeout=10)
     for text in ("started:", "paused at 25% reason", "25% → 30% by hand", "rollback 30%", "all traffic on old"):
         assert sum(text in line for line in lines) == 1, text + "\n" + "".join(lines)
+
+
+def test_what_waits_for_its_commit_names_it(daemon, server):
+    shunt = daemon(service([server(named("old")).address], [server(named("new")).address],
+                           migration=steps(("100%", "1h"), commit="manual")))
+    shunt.ctl("start", "web").ok()
+    said = shunt.ctl("skip", "web").ok()  # nothing is open on old: it is drained at once
+    assert "awaiting-commit" in said and "complete: shuntctl commit web" in said and "go back: shuntctl abort web" in said, said
