@@ -8,7 +8,8 @@
  .present = offsetof(struct config_group, tls.present),
  .text = "Connections to the group's backends speak TLS, whether or not clients do; an empty section will "
          "do. Without "
-         "it bytes are passed on as they are. Checks without a `port` of their own do the same (see `health.tls`)."},
+         "it bytes are passed on as they are. Checks without a `port` of their own do the same (see "
+         "`health.tls`)."},
     {.path = "services.groups.tls.verify",
      .type = SETTINGS_BOOL,
      AT(struct config_group, tls.verify),
