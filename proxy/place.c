@@ -199,12 +199,12 @@ void places_sweep(struct proxy *proxy)
 
 /* Whether what is in the way of a bind is ours and about to go: it left a moment ago, or leaves with what is
  * being prepared (0.0.0.0:80 becomes 127.0.0.1:80, say). Both are ours for a moment then. */
-static bool is_about_to_go(struct proxy *proxy, const struct given *given, const struct addr *address)
+static bool is_about_to_go(const struct proxy *proxy, const struct given *given, const struct addr *address)
 {
     bool any = given_overlaps(given, address);
-    places_sweep(proxy);
     list_each (node, &proxy->resting) {
-        any |= addr_overlaps(&list_entry(node, struct resting, node)->bound, address);
+        const struct resting *one = list_entry(node, struct resting, node);
+        any |= !atomic_load(&one->closed) && addr_overlaps(&one->bound, address);
     }
     return any;
 }
@@ -386,6 +386,7 @@ void place_leave(struct place *place, bool handed_on)
     place->detached = true;
     place->serves = !handed_on;
     place->resting->bound = place->bound;
+    places_sweep(service->proxy);
     list_append(&service->proxy->resting, &place->resting->node);
     if (handed_on) {
         atomic_store(&place->leaves_path, true);
