@@ -98,8 +98,9 @@ int cmd_report(struct command_call *call, struct err_text *err)
     char took[32];
     double seconds = json_real_value(json_object_get(report, "duration_s"));
     clock_format_duration((uint64_t)(seconds * (double)CLOCK_US_PER_S), took, sizeof(took));
-    fprintf(call->reply, "%s  %s → %s  %s  %s\n", text_at(report, "migration"), text_at(report, "from"),
-            text_at(report, "to"), text_at(report, "phase"), took);
+    fprintf(call->reply, "%s  %s → %s  %s  %s%s\n", text_at(report, "migration"), text_at(report, "from"),
+            text_at(report, "to"), text_at(report, "phase"), took,
+            json_is_true(json_object_get(report, "over")) ? "" : " so far");
     json_array_foreach(json_object_get(report, "records"), i, record)
     {
         write_record(call->reply, record);

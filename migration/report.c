@@ -109,6 +109,22 @@ static json_t *entry_of(const json_t *record, const json_t *before)
     return entry;
 }
 
+static bool is_over(const json_t *record)
+{
+    const char *phase = text_at(record, "phase");
+    return strcmp(phase, migration_phase_name(MIGRATION_COMPLETED)) == 0 ||
+           strcmp(phase, migration_phase_name(MIGRATION_ROLLED_BACK)) == 0;
+}
+
+/* Of one under way: so far. */
+static double seconds_of(const struct migration *m, const json_t *first, const json_t *last)
+{
+    uint64_t begin_us = (uint64_t)json_integer_value(json_object_get(first, "t"));
+    uint64_t end_us = is_over(last) ? (uint64_t)json_integer_value(json_object_get(last, "t"))
+                                    : m->wall_us(m->clock_context);
+    return (double)(end_us > begin_us ? end_us - begin_us : 0) / (double)CLOCK_US_PER_S;
+}
+
 int migration_report(const struct migration *m, const char *id, json_t **out, struct err_text *err)
 {
     struct search search = {.id = id, .records = json_array()};
@@ -135,13 +151,10 @@ int migration_report(const struct migration *m, const char *id, json_t **out, st
                                     service, JOURNAL_KEEP_MIGRATIONS);
     }
     const json_t *first = json_array_get(search.records, 0);
-    uint64_t begin_us = (uint64_t)json_integer_value(json_object_get(first, "t"));
-    uint64_t end_us = (uint64_t)json_integer_value(json_object_get(last, "t"));
-    *out = json_pack("{s:s, s:s, s:s, s:s, s:s, s:f, s:o}", "service", service, "migration", search.found,
-                     "from", text_at(first, "active"), "to", text_at(first, "target"), "phase",
-                     text_at(last, "phase"), "duration_s",
-                     (double)(end_us > begin_us ? end_us - begin_us : 0) / (double)CLOCK_US_PER_S, "records",
-                     entries);
+    *out = json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:f, s:o}", "service", service, "migration",
+                     search.found, "from", text_at(first, "active"), "to", text_at(first, "target"), "phase",
+                     text_at(last, "phase"), "over", is_over(last), "duration_s", seconds_of(m, first, last),
+                     "records", entries);
     json_decref(search.records);
     return *out == NULL ? err_set(err, ERR_NOMEM, "no memory for a report") : 0;
 }
